@@ -106,6 +106,16 @@ def show_progress(command: list, total: int) -> None:
         )
 
 
+def can_import_press() -> bool:
+    """Whether ``.venv`` is whole enough to look at itself."""
+    try:
+        return not subprocess.call(
+            [venv_python(), "-c", "import book.press.doctor"], cwd=ROOT, stderr=subprocess.DEVNULL
+        )
+    except OSError:
+        return False
+
+
 def main(arguments: list) -> int:
     """Check the action, bring ``.venv`` up to date, and run the action in it."""
     asked_for_help = not arguments or arguments[0] in ("help", "--help", "-h")
@@ -128,7 +138,11 @@ def main(arguments: list) -> int:
             made_from = file.read()
     if made_from != fingerprint and arguments[0] != "doctor":
         install(python, fingerprint)
-    inside = venv_python() if os.path.exists(venv_python()) else python
+    inside = venv_python()
+    if arguments[0] == "doctor" and not can_import_press():
+        print(f"  ok     {python} can build this book")
+        print("  FAULT  .venv is missing or not whole\n         → rm -rf .venv && make book")
+        return 1
     command = [inside, "-m", "book.press.actions", *arguments]
     try:
         return subprocess.call(command, cwd=ROOT, env=dict(os.environ, PYTHONPATH=ROOT))

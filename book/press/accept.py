@@ -4,8 +4,11 @@ Only the outputs that the judge rejects are replaced. What it accepts (within a 
 compared) keeps its old outputs, so that a diff shows what changed and nothing else.
 """
 
+import contextlib
 import difflib
 import html
+import io
+import os
 from pathlib import Path
 
 import nbformat
@@ -42,10 +45,15 @@ class Verdicts:
 
 def judge(root: Path, selected: list[Chapter]) -> Verdicts:
     """Let the judge look at the chapters, without a word."""
-    verdicts = Verdicts()
+    verdicts, said = Verdicts(), io.StringIO()
     paths = [str(chapter.source) for chapter in selected]
-    quiet = ["-q", "-p", "no:terminal", "-p", "no:cacheprovider", "--rootdir", str(root)]
-    pytest.main(["-p", "book.press.judge", "--judge", *quiet, *paths], plugins=[verdicts])
+    options = ["-p", "no:cacheprovider", "--color=no", "--rootdir", str(root), "-c", os.devnull]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = pytest.main(
+            ["-p", "book.press.judge", "--judge", *options, *paths], plugins=[verdicts]
+        )
+    if code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
+        raise RuntimeError(f"The judge could not look at the chapters:\n{said.getvalue()}")
     return verdicts
 
 

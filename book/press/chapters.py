@@ -9,6 +9,7 @@ dictionaries.
 import ast
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def package_data(code: str, files: list[Path], root: Path) -> list[Path]:
         for path in sorted(package.rglob("*"))
         if path.is_file()
         and path.suffix not in {".py", ".pyc", ".md"}
-        and path.name.split(".")[0] in code + library
+        and re.sub(r"(_train|_test)?\..*", "", path.name) in code + library
     ]
 
 
