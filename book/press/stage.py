@@ -52,7 +52,8 @@ def configuration(root: Path, url: str | None) -> str:
         config["repository"] = {"url": url, "branch": EDITED_BRANCH}
         html |= {"use_repository_button": True, "use_edit_page_button": True}
         if host == "github.com":
-            config["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
+            launch = config.setdefault("launch_buttons", {})
+            launch["colab_url"] = "https://colab.research.google.com"
             html["baseurl"] = f"https://{owner.lower()}.github.io/{name}/"
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
