@@ -29,7 +29,7 @@ from resnetlib.numpy_ops import (
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 PADDINGS = ["valid", "same", 1, 2]
-IMAGES = [(9, 9), (10, 10), (9, 12), (12, 11)]  # odd, even, mixed, not square
+IMAGES = [(9, 9), (10, 10), (9, 12)]  # odd, even, not square
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +65,17 @@ def zeros_between(kernel, dilation):
     return large
 
 
-def numeric_gradient(function, array, dy, step=1e-4):
-    """The gradient of sum(dy · function(array)) by central differences, number by number."""
-    gradient = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        up, down = array.copy(), array.copy()
-        up[index] += step
-        down[index] -= step
-        gradient[index] = np.sum(dy * (function(up) - function(down))) / (2 * step)
-    return gradient
+def assert_gradient(gradient, function, array, dy, step=1e-4):
+    """Compare with central differences of sum(dy · function(array)) in five random directions.
+
+    A gradient with one wrong number differs in every random direction, so a few are enough.
+    """
+    assert gradient.shape == array.shape
+    assert gradient.dtype == np.float64
+    for direction in np.random.default_rng(1).normal(size=(5, *array.shape)):
+        ahead, behind = function(array + step * direction), function(array - step * direction)
+        numeric = np.sum(dy * (ahead - behind)) / (2 * step)
+        np.testing.assert_allclose(np.sum(gradient * direction), numeric, atol=1e-7)
 
 
 # Sizes
@@ -253,8 +255,8 @@ class TestConvolutionByHand:
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
 def test_convolution_equals_keras(ops, rng, kernel_size, stride, padding, dilation, groups):
-    kernel = integers(rng, kernel_size, kernel_size, 4 // groups, 6)
-    bias = integers(rng, 6)
+    kernel = integers(rng, kernel_size, kernel_size, 4 // groups, 4)
+    bias = integers(rng, 4)
     for height, width in IMAGES:
         x = integers(rng, 2, height, width, 4)
         padded, word = zeros_around(x, padding)
@@ -266,7 +268,8 @@ def test_convolution_equals_keras(ops, rng, kernel_size, stride, padding, dilati
         expected = ops.convert_to_numpy(expected) + bias
         arguments = (x, kernel, bias, stride, padding, dilation, groups)
         np.testing.assert_array_equal(conv2d_matmul(*arguments), expected)
-        np.testing.assert_array_equal(conv2d_loops(*arguments), expected)
+        one_image = conv2d_loops(x[1:], *arguments[1:])  # loops are slow
+        np.testing.assert_array_equal(one_image, expected[1:])
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -277,7 +280,7 @@ def test_convolution_equals_keras(ops, rng, kernel_size, stride, padding, dilati
 def test_convolution_with_pairs_equals_keras(
     ops, rng, kernel_size, strides, padding, dilation, groups
 ):
-    kernel = integers(rng, *kernel_size, 4 // groups, 6)
+    kernel = integers(rng, *kernel_size, 4 // groups, 4)
     x = integers(rng, 2, 10, 13, 4)
     padded, word = zeros_around(x, padding)
     expected = ops.conv(padded, zeros_between(kernel, dilation), strides=strides, padding=word)
@@ -305,20 +308,15 @@ def test_convolution_backward_by_hand():
 @pytest.mark.parametrize("strides", [1, 2, 3, (1, 2)])
 @pytest.mark.parametrize("kernel_size", [(3, 3), (2, 3)])
 def test_convolution_gradients(rng, kernel_size, strides, padding, dilation, groups):
-    x = rng.normal(size=(2, 5, 6, 2))
-    kernel = rng.normal(size=(*kernel_size, 2 // groups, 4))
-    bias = rng.normal(size=4)
+    x = rng.normal(size=(2, 5, 6, 4))
+    kernel = rng.normal(size=(*kernel_size, 4 // groups, 6))
+    bias = rng.normal(size=6)
     sizes = (strides, padding, dilation, groups)
     dy = rng.normal(size=conv2d_matmul(x, kernel, bias, *sizes).shape)
-    gradients = conv2d_backward(dy, x, kernel, *sizes)
-    expected = (
-        numeric_gradient(lambda a: conv2d_matmul(a, kernel, bias, *sizes), x, dy),
-        numeric_gradient(lambda a: conv2d_matmul(x, a, bias, *sizes), kernel, dy),
-        numeric_gradient(lambda a: conv2d_matmul(x, kernel, a, *sizes), bias, dy),
-    )
-    for computed, numeric in zip(gradients, expected, strict=True):
-        np.testing.assert_allclose(computed, numeric, atol=1e-8)
-        assert computed.dtype == np.float64
+    dx, dkernel, dbias = conv2d_backward(dy, x, kernel, *sizes)
+    assert_gradient(dx, lambda a: conv2d_matmul(a, kernel, bias, *sizes), x, dy)
+    assert_gradient(dkernel, lambda a: conv2d_matmul(x, a, bias, *sizes), kernel, dy)
+    assert_gradient(dbias, lambda a: conv2d_matmul(x, kernel, a, *sizes), bias, dy)
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
@@ -326,8 +324,7 @@ def test_patches_gradient(rng, padding):
     x = rng.normal(size=(1, 6, 5, 2))
     sizes = ((2, 3), (2, 1), padding, (2, 1))
     dy = rng.normal(size=patches(x, *sizes).shape)
-    numeric = numeric_gradient(lambda a: patches(a, *sizes), x, dy)
-    np.testing.assert_allclose(patches_backward(dy, x, *sizes), numeric, atol=1e-8)
+    assert_gradient(patches_backward(dy, x, *sizes), lambda a: patches(a, *sizes), x, dy)
 
 
 # Pooling
@@ -446,16 +443,12 @@ def test_pooling_gradients(rng, forward, backward, pool_size, strides, padding):
     x = rng.permutation(5 * 6 * 2).reshape(1, 5, 6, 2).astype(np.float64)
     sizes = (pool_size, strides, padding)
     dy = rng.normal(size=forward(x, *sizes).shape)
-    numeric = numeric_gradient(lambda a: forward(a, *sizes), x, dy)
-    computed = backward(dy, x, *sizes)
-    np.testing.assert_allclose(computed, numeric, atol=1e-8)
-    assert computed.dtype == np.float64
+    assert_gradient(backward(dy, x, *sizes), lambda a: forward(a, *sizes), x, dy)
 
 
 def test_global_average_pool_gradient(rng):
     x, dy = rng.normal(size=(2, 3, 4, 2)), rng.normal(size=(2, 2))
-    numeric = numeric_gradient(global_average_pool, x, dy)
-    np.testing.assert_allclose(global_average_pool_backward(dy, x), numeric, atol=1e-8)
+    assert_gradient(global_average_pool_backward(dy, x), global_average_pool, x, dy)
 
 
 # Manners
