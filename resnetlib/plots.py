@@ -16,12 +16,14 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
 # Blue below zero, white at zero, orange above: also apart for colour-blind readers and in grey.
+# An odd number of steps, so that zero is exactly white.
 SIGNED = LinearSegmentedColormap.from_list(
-    "signed", ["#0b4f85", "#5b9bc8", "#ffffff", "#ee9a5c", "#a33f00"]
+    "signed", ["#0b4f85", "#5b9bc8", "#ffffff", "#ee9a5c", "#a33f00"], N=257
 )
 COUNTS = LinearSegmentedColormap.from_list("counts", ["#ffffff", "#a9cde4", "#0b4f85"])
-_INK, _PAPER, _LINE = "#1a1a1a", "#ffffff", "#bbbbbb"
+_INK, _PAPER, _FAINT, _LINE = "#1a1a1a", "#ffffff", "#767676", "#bbbbbb"
 _MOST_CELLS = 32
+_MOST_IMAGES = 200
 
 
 def use_style() -> None:
@@ -47,22 +49,32 @@ def image(img: np.ndarray, ax: Axes | None = None, title: str | None = None) -> 
 
 
 def images(
-    batch: np.ndarray, titles: Sequence[object] | None = None, columns: int = 8
+    batch: np.ndarray | Sequence[np.ndarray],
+    titles: Sequence[object] | None = None,
+    columns: int = 8,
 ) -> np.ndarray:
     """Show images in a grid, row by row.
 
-    batch: (N, H, W), (N, H, W, 1) or (N, H, W, 3), values as in `image`. Grey floats share one
-        scale, from the smallest value of the batch to its largest.
+    batch: (N, H, W), (N, H, W, 1) or (N, H, W, 3), or a list of images of any sizes; values as in
+        `image`. Grey floats share one scale, from the smallest value of all to the largest.
     titles: N of them, or None.
     Result: the array (rows, columns) of Axes.
-    Raises ValueError for another shape or another number of titles.
+    Raises ValueError for another shape, for another number of titles, for over 200 images.
     Taught in chapter 1.
     """
-    batch = [_pixels(img) for img in batch]
-    if titles is not None and len(titles) != len(batch):
-        raise ValueError(f"titles must be {len(batch)}, one an image; received {len(titles)}")
-    axes = _grid(len(batch), columns, titles)
-    low, high = _grey_range(np.stack(batch))
+    shape = np.shape(batch) if isinstance(batch, np.ndarray) else (len(batch), 0, 0, 0)
+    if len(shape) not in (3, 4) or (len(shape) == 3 and shape[2] in (1, 3)):
+        raise ValueError(
+            f"batch must be (N, H, W) or (N, H, W, 1 or 3), received {shape}; "
+            "make a batch of one image with img[np.newaxis]"
+        )
+    if titles is not None and len(titles) != shape[0]:
+        raise ValueError(f"titles must be {shape[0]}, one an image; received {len(titles)}")
+    batch = [_pixels(img) for img in batch[: _MOST_IMAGES + 1]]
+    height, width = np.max([img.shape[:2] for img in batch], axis=0) if batch else (1, 1)
+    axes = _grid(shape[0], columns, height / width, titles)
+    ranges = [_grey_range(img) for img in batch]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     for ax, img in zip(axes.flat, batch, strict=False):
         _show(ax, img, low, high)
     return axes
@@ -80,16 +92,19 @@ def values(
     Taught in chapter 1.
     """
     matrix = np.asarray(matrix)
-    if matrix.ndim != 2 or not 0 < max(matrix.shape) <= _MOST_CELLS or 0 in matrix.shape:
+    if matrix.dtype.kind not in "biuf":
+        raise TypeError(f"matrix must hold numbers or booleans, received {matrix.dtype}")
+    if matrix.ndim != 2 or matrix.size == 0 or max(matrix.shape) > _MOST_CELLS:
         raise ValueError(
-            f"matrix must be (rows, columns), 1 to {_MOST_CELLS} each; received {matrix.shape}. "
-            "Show a larger one with plots.image."
+            f"matrix must be (rows, columns), 1 to {_MOST_CELLS} each, received {matrix.shape}; "
+            "cut out a part, or show it with plots.image"
         )
     numbers = matrix.astype(int) if matrix.dtype == bool else matrix
-    finite = np.abs(numbers[np.isfinite(numbers)])
-    most = float(finite.max(initial=0)) or 1.0
+    shade = numbers.astype(float)
+    # The palest half of the map and a little more: dark text reads on every cell.
+    most = 1.75 * np.abs(shade[np.isfinite(shade)]).max(initial=0) or 1
     texts = [[_number(number, fmt) for number in row] for row in numbers]
-    ax = _cells(numbers / (2 * most) + 0.5, SIGNED, texts, ax)
+    ax = _cells(SIGNED(shade / (2 * most) + 0.5), texts, ax)
     ax.set(xticks=[], yticks=[], title=title or "")
     return ax
 
@@ -119,6 +134,7 @@ def curves(history: Mapping, metric: str = "accuracy", ax: Axes | None = None) -
         if line is not None
     }
     ax.set(xlabel="epoch", ylabel=metric.replace("_", " "))
+    ax.grid(True)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _label_ends(ax, drawn.values())
     return ax
@@ -128,7 +144,8 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], ax: Axes | None = 
     """Draw a confusion matrix with its counts: a row for each true class, a column for each guess.
 
     matrix: (classes, classes) of counts; row t, column p counts the images of class t that were
-        taken for class p. The colour is the share of the row.
+        taken for class p. The colour grows with the square root of a count's share of its row, so
+        that rare mistakes show too.
     Raises ValueError when the matrix is not square or does not fit the names.
     Taught in chapter 4.
     """
@@ -141,11 +158,10 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], ax: Axes | None = 
         )
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     texts = [[_number(count, "g") for count in row] for row in matrix]
-    ax = _cells(share, COUNTS, texts, ax)
-    turned = max(map(len, class_names)) > 2
+    ax = _cells(COUNTS(np.sqrt(share)), texts, ax)
     ax.set_xticks(range(classes), class_names)
     ax.set_yticks(range(classes), class_names)
-    if turned:
+    if max(map(len, class_names)) > 2:
         plt.setp(ax.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
     ax.tick_params(length=0)
     ax.set(xlabel="predicted class", ylabel="true class")
@@ -162,10 +178,10 @@ def filters(kernel: np.ndarray, columns: int = 8) -> np.ndarray:
     Taught in chapter 2.
     """
     kernel = np.asarray(kernel, float)
-    if kernel.ndim != 4 or kernel.shape[2] not in (1, 3):
+    if kernel.ndim != 4 or kernel.shape[2] not in (1, 3) or kernel.size == 0:
         raise ValueError(f"kernel must be (KH, KW, 1 or 3, F), received {kernel.shape}")
     most = np.abs(kernel).max(initial=0) or 1.0
-    axes = _grid(kernel.shape[3], columns)
+    axes = _grid(kernel.shape[3], columns, kernel.shape[0] / kernel.shape[1])
     for ax, one in zip(axes.flat, np.moveaxis(kernel, 3, 0), strict=False):
         if kernel.shape[2] == 3:
             _show(ax, 0.5 + one / (2 * most), 0, 1)
@@ -185,12 +201,12 @@ def feature_maps(maps: np.ndarray, columns: int = 8) -> np.ndarray:
     Taught in chapter 2.
     """
     maps = np.asarray(maps, float)
-    if maps.ndim != 3:
+    if maps.ndim != 3 or maps.size == 0:
         raise ValueError(
             f"maps must be (H, W, C), received {maps.shape}; take one image of a batch with maps[0]"
         )
     low, high = _grey_range(maps)
-    axes = _grid(maps.shape[2], columns)
+    axes = _grid(maps.shape[2], columns, maps.shape[0] / maps.shape[1])
     for ax, one in zip(axes.flat, np.moveaxis(maps, 2, 0), strict=False):
         _show(ax, one[..., np.newaxis], low, high, "viridis")
     _scale(axes, low, high, "viridis")
@@ -235,26 +251,32 @@ def _show(ax: Axes, img: np.ndarray, low: float, high: float, cmap: object = "gr
 
 def _figure_for(shape: tuple[int, ...]) -> Axes:
     height, width = shape[:2]
-    scale = 4 / max(height, width)
-    return plt.figure(figsize=(max(scale * width, 2), max(scale * height, 2) + 0.4)).add_subplot()
+    side = 3.2 if max(height, width) <= 64 else 3.6  # inches; a photo then stays below 200 kB
+    size = side * np.array([width, height]) / max(height, width)
+    width, height = np.maximum(size, 1)
+    return plt.figure(figsize=(width, height + 0.4)).add_subplot()
 
 
-def _grid(count: int, columns: int, titles: Sequence[object] | None = None) -> np.ndarray:
-    if columns < 1 or count < 1:
+def _grid(
+    count: int, columns: int, aspect: float, titles: Sequence[object] | None = None
+) -> np.ndarray:
+    if not 1 <= count <= _MOST_IMAGES or columns < 1:
         raise ValueError(
-            f"a grid needs 1 or more images and columns, received {count} and {columns}"
+            f"a grid shows 1 to {_MOST_IMAGES} images in 1 or more columns, received {count} "
+            f"images and {columns} columns; show a part, such as the first 40"
         )
     columns = min(columns, count)
     rows = -(-count // columns)
-    tile = min(1.5, 8 / columns)
-    longest = max((len(str(title)) for title in titles), default=0) if titles is not None else 0
-    height = rows * (tile + (0.3 if titles is not None else 0.04))
+    tile = min(2.4, 8 / columns)
+    height = rows * (tile * aspect + (0.04 if titles is None else 0.3))
     _, axes = plt.subplots(rows, columns, figsize=(tile * columns, height), squeeze=False)
-    for index, ax in enumerate(axes.flat):
-        if index >= count:
-            ax.set_axis_off()
-        elif titles is not None:
-            ax.set_title(str(titles[index]), fontsize=np.clip(115 * tile / (longest + 1), 7, 12))
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    if titles is not None:
+        longest = max(len(str(title)) for title in titles)
+        size = np.clip(110 * tile / (longest + 1), 7, 12)
+        for ax, title in zip(axes.flat, titles, strict=False):
+            ax.set_title(str(title), fontsize=size)
     return axes
 
 
@@ -265,24 +287,22 @@ def _scale(axes: np.ndarray, low: float, high: float, cmap: object) -> None:
     bar.outline.set_visible(False)
 
 
-def _cells(
-    shade: np.ndarray, cmap: LinearSegmentedColormap, texts: list[list[str]], ax: Axes | None
-) -> Axes:
-    """Draw cells coloured by `shade` in 0 to 1, each with its text in the ink that reads best."""
-    rows, columns = shade.shape
+def _cells(colours: np.ndarray, texts: list[list[str]], ax: Axes | None) -> Axes:
+    """Draw coloured cells (rows, columns, RGBA), each with its text in the ink that reads best."""
+    rows, columns = colours.shape[:2]
     if ax is None:
-        cell = np.clip(7 / max(rows, columns), 0.3, 0.65)
+        cell = np.clip(7 / max(rows, columns), 0.28, 0.65)
         ax = plt.figure(figsize=(cell * columns + 0.3, cell * rows + 0.6)).add_subplot()
-    colours = cmap(np.nan_to_num(shade, nan=0.5))[..., :3]
+    else:
+        box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
+        cell = min(box.width / columns, box.height / rows)
     ax.imshow(colours, interpolation="nearest")
-    box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
-    side = 72 * min(box.width / columns, box.height / rows)
     longest = max(len(text) for row in texts for text in row)
-    size = np.clip(min(side / (0.68 * longest), 0.5 * side), 4, 14)
-    for (row, column), colour in np.ndenumerate(colours[..., 0]):
-        del colour
-        ink = _ink(colours[row, column])
-        ax.text(column, row, texts[row][column], ha="center", va="center", color=ink, fontsize=size)
+    size = 72 * cell * min(1.3 / longest, 0.38)
+    for (row, column), text in np.ndenumerate(np.array(texts)):
+        ink = _FAINT if text == "0" and columns > 7 else _ink(colours[row, column, :3])
+        style = {"ha": "center", "va": "center", "color": ink, "fontsize": np.clip(size, 5, 14)}
+        ax.text(column, row, text, **style)
     ax.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
     ax.grid(False)
@@ -315,23 +335,23 @@ def _column(history: Mapping, key: str) -> list[float] | None:
 
 
 def _label_ends(ax: Axes, lines: Sequence) -> None:
-    """Name each line at its last point, and push two names apart that would touch."""
-    ax.margins(x=0.04)
+    """Name each line at its last finite point, and push two names apart that would touch."""
     low, high = ax.get_ylim()
     height = ax.get_window_extent().height * 72 / ax.figure.dpi
-    ends = sorted(lines, key=lambda line: line.get_ydata()[-1])
-    places = [(line.get_ydata()[-1] - low) / (high - low) * height for line in ends]
-    if len(places) == 2 and (gap := places[1] - places[0]) < 15:
-        shifts = [-(15 - gap) / 2, (15 - gap) / 2]
-    else:
-        shifts = [0] * len(places)
-    for line, shift in zip(ends, shifts, strict=True):
+    ends = []
+    for line in lines:
+        points = line.get_xydata()[np.isfinite(line.get_ydata())]
+        if len(points):
+            ends.append((points[-1, 1], points[-1, 0], line))
+    ends.sort(key=lambda end: end[0])
+    gap = (ends[-1][0] - ends[0][0]) / (high - low) * height if ends else 0
+    push = max(0, 15 - gap) / 2 if len(ends) == 2 else 0
+    for (y, x, line), shift in zip(ends, (-push, push), strict=False):
         ax.annotate(
             line.get_label(),
-            (line.get_xdata()[-1], line.get_ydata()[-1]),
+            (x, y),
             xytext=(9, shift),
             textcoords="offset points",
             va="center",
             color=line.get_color(),
-            annotation_clip=False,
         )
