@@ -146,9 +146,13 @@ def ledger(model: keras.Model, batch_size: int = 1, dtype: str = "float32") -> L
 
     Multiply-accumulates are counted for one image in Conv2D, DepthwiseConv2D, SeparableConv2D and
     Dense; a layer without weights, and normalisation, count 0; any other layer with weights has
-    None, shown as "?", and so has the total. The receptive field is the theoretical one: the side
-    of the square of input pixels that can change one output value, borders ignored; where branches
-    meet it is the largest. Taught in chapter 2.
+    None, shown as "?", and so has the total. Biases and activations are not counted.
+
+    The receptive field is the theoretical one: the side of the square of input pixels that can
+    change one output value, as if the image had no border; where branches meet it is the largest.
+    A custom layer with the attributes `strides` and `kernel_size` or `pool_size` is read as a
+    sliding window; any other layer that the ledger does not know has None, shown as "?".
+    Taught in chapter 2.
     """
     if dtype not in BYTES:
         raise ValueError(f"dtype is one of {', '.join(BYTES)}; received {dtype!r}")
@@ -157,7 +161,7 @@ def ledger(model: keras.Model, batch_size: int = 1, dtype: str = "float32") -> L
     calls, rows, fields, counted = [], [], [], set()
     _trace(model, calls)
     for call in calls:
-        weights = [w for w in getattr(call.op, "weights", []) if id(w) not in counted]
+        weights = [w for w in _weights(call.op) if id(w) not in counted]
         counted.update(map(id, weights))
         moving = {id(w) for w in getattr(call.op, "trainable_weights", [])}
         fields.append(_field(call, [fields[i] for i in call.inputs], rows))
@@ -204,17 +208,24 @@ def _trace(
             "keras.Input, or call model.build), or write it with the functional API"
         )
     # Keras has no public list of a model's calls: `layer.output` knows the first call only.
-    nodes_by_depth = keras.Function(model.inputs, model.outputs)._nodes_by_depth
+    graph = keras.Function(model.inputs, model.outputs)
+    order = {id(op): position for position, op in enumerate(graph.operations)}  # as in summary()
     source = dict(zip(map(id, model.inputs), fed, strict=True)) if fed else {}
-    for depth in sorted(nodes_by_depth, reverse=True):
-        for node in nodes_by_depth[depth]:
+    for _, nodes in sorted(graph._nodes_by_depth.items(), reverse=True):
+        for node in sorted(nodes, key=lambda node: order[id(node.operation)]):
             if fed and node.is_input:
                 continue
             op, name = node.operation, prefix + node.operation.name
+            if getattr(op, "data_format", None) == "channels_first":
+                raise ValueError(
+                    f"layer {name!r} is channels_first; the ledger reads channels_last"
+                )
             inputs = [source[id(tensor)] for tensor in node.input_tensors]
             if isinstance(op, keras.Model) and getattr(op, "inputs", None):
                 made = _trace(op, calls, name + "/", inputs)
             else:
+                again = sum(call.op is op for call in calls)
+                name = f"{name} (call {again + 1})" if again else name
                 calls.append(_Call(name, op, tuple(inputs), _shapes(name, node.outputs)))
                 made = [len(calls) - 1] * len(node.outputs)
             source.update(zip(map(id, node.outputs), made, strict=True))
@@ -232,11 +243,9 @@ def _shapes(name: str, outputs: Sequence[keras.KerasTensor]) -> tuple[tuple[int,
 
 
 def _macs(call: _Call) -> int | None:
-    """Kernel weights times output positions."""
+    """Return kernel weights times output positions."""
     if not isinstance(call.op, KERNEL_LAYERS):
         return None if _weights(call.op) and not isinstance(call.op, SCALE_LAYERS) else 0
-    if getattr(call.op, "data_format", "channels_last") != "channels_last":
-        raise ValueError(f"layer {call.name!r} is channels-first; the ledger reads channels-last")
     positions = prod(call.shapes[0][:-1])
     return positions * sum(prod(w.shape) for w in _weights(call.op) if len(w.shape) > 1)
 
@@ -266,9 +275,10 @@ def _field(call: _Call, fields: list, rows: list[Row]) -> tuple | None:
     if isinstance(op, layers.Reshape):
         kept = rows[call.inputs[0]].output_shape[:2] == shape[:2]
         return (size, stride) if kept else everything
-    if type(op).__name__ in POINTWISE:
+    if POINTWISE & {kind.__name__ for kind in type(op).__mro__}:
         return size, stride
-    if window is None or stride is None or isinstance(op, layers.Conv2DTranspose):
+    slides = window and hasattr(op, "strides") and not isinstance(op, layers.Conv2DTranspose)
+    if not slides or stride is None or len(shape) != 3:
         return everything if inf in size else None
     window, dilation = _pair(window), _pair(getattr(op, "dilation_rate", 1))
     return (

@@ -18,6 +18,7 @@ from resnetlib.ledger import html_table, text_table
 
 # fit gives this name to the optimizer of the course's recipe, and so knows it again.
 RECIPE = "course_recipe"
+PEAK = 1e-3
 
 
 @keras.saving.register_keras_serializable("resnetlib")
@@ -30,11 +31,11 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         """Return the learning rate of an optimizer step, the first being 0."""
-        progress = ops.cast(step, "float32") / self.total_steps
-        up = progress / max(self.warmup, 1e-9)
-        down = ops.clip((progress - self.warmup) / (1 - self.warmup), 0, 1)
-        falling = self.peak * (1 + ops.cos(math.pi * down)) / 2
-        return ops.where(up < 1, self.peak * (1 + 24 * up) / 25, falling)
+        step = ops.cast(step, "float32")
+        top, last = self.warmup * self.total_steps, self.total_steps
+        rising = self.peak * (1 + 24 * step / max(top, 1)) / 25
+        down = ops.clip((step - top) / (last - top), 0, 1)
+        return ops.where(step < top, rising, self.peak * (1 + ops.cos(math.pi * down)) / 2)
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
@@ -109,21 +110,23 @@ def fit(
     *,
     epochs: int = 5,
     batch_size: int = 128,
-    learning_rate: float = 1e-3,
+    learning_rate: float = PEAK,
     seed: int = 0,
     progress: bool | None = None,
 ) -> History:
     """Train a model on labelled images and return what happened.
 
-    model: any Keras model. A compiled one keeps its own optimizer and loss. Another one must give
-        logits, and gets the course's recipe: AdamW, a one-cycle schedule over all epochs, and
-        cross-entropy from logits; every call of `fit` starts that recipe afresh.
+    model: a Sequential or Functional model with one input and one output. A compiled one keeps its
+        own optimizer and loss. Another one must give logits, and gets the course's recipe: AdamW, a
+        one-cycle schedule over all epochs, and cross-entropy from logits; every call of `fit`
+        starts that recipe afresh, from the weights that the model has.
     train, validation: a `data.Dataset` or a pair (images, labels). Images (N, H, W, C), uint8
         (scaled here to 0..1) or float (taken as they are); labels (N,) integers from 0.
     epochs, batch_size: integers of at least 1.
-    learning_rate: the recipe's peak, above 0; a compiled model's own is used instead.
-    seed: for the order of the images and for dropout. On one machine's processor the same seed
-        and the same initial weights give the same history.
+    learning_rate: the recipe's peak, above 0; leave it out for a compiled model.
+    seed: an integer of at least 0, for the order of the images. A model's first weights and its
+        dropout draw their own seeds when you build it: call keras.utils.set_random_seed before.
+        With both, one machine's processor gives the same history and weights each time.
     progress: True or False for a bar on stderr; None shows it in a terminal or a notebook. The
         environment variable RESNETLIB_PROGRESS=0 turns it off everywhere.
     Errors: ValueError or TypeError for bad arguments; FloatingPointError if the loss is no longer
@@ -134,23 +137,32 @@ def fit(
     _positive("batch_size", batch_size)
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate is a number above 0; received {learning_rate!r}")
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(seed)  # for layers that draw from the global generators
     images, labels = _arrays(train, "train")
-    if not model.built:
+    if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *images.shape[1:]))
-    _check(model, images, labels, "train")
-    batches = _Batches(images, labels, batch_size, seed)
-    unseen = None
+    _check(model, images, "train", labels)
+    batches, unseen = _Batches(images, labels, batch_size), None
     if validation is not None:
         val_images, val_labels = _arrays(validation, "validation")
-        _check(model, val_images, val_labels, "validation")
+        _check(model, val_images, "validation", val_labels)
         unseen = _Batches(val_images, val_labels, batch_size)
     if not model.compiled or model.optimizer.name == RECIPE:
         _compile(model, one_cycle(learning_rate, epochs * len(batches)))
+    elif learning_rate != PEAK:
+        raise ValueError(
+            f"model {model.name!r} is compiled and keeps its own learning rate; leave "
+            f"learning_rate out, or compile with it; received {learning_rate!r}"
+        )
     record = _Record()
+    order = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: batches.shuffle(seed, epoch)
+    )
     bar = [_Bar(epochs, len(batches))] if _shows(progress) else []
     start = time.perf_counter()
-    model.fit(batches, validation_data=unseen, epochs=epochs, verbose=0, callbacks=[record, *bar])
+    model.fit(
+        batches, validation_data=unseen, epochs=epochs, verbose=0, callbacks=[order, record, *bar]
+    )
     provenance = {
         "seed": seed,
         "images": len(images),
@@ -171,12 +183,10 @@ def evaluate(model: keras.Model, dataset: Any, batch_size: int = 256) -> dict[st
     that you can measure a model before its training.
     """
     images, labels = _arrays(dataset, "dataset")
-    _check(model, images, labels, "dataset")
+    _check(model, images, "dataset", labels)
     batches = _Batches(images, labels, _positive("batch_size", batch_size))
     if model.compiled:
-        return {
-            k: float(v) for k, v in model.evaluate(batches, verbose=0, return_dict=True).items()
-        }
+        return _in_order(model.evaluate(batches, verbose=0, return_dict=True))
     scores = model.predict(batches, verbose=0)
     loss = keras.losses.sparse_categorical_crossentropy(
         labels, scores, from_logits=not _ends_in_probabilities(model)
@@ -191,41 +201,32 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     images: a batch (N, H, W, C), uint8 (scaled here to 0..1) or float (taken as it is).
     Result: (N, classes) float32.
     """
-    images, _ = _arrays((images, np.zeros(len(images), "int64")), "images")
-    _check_shape(model, images, "images")
-    return model.predict(_Batches(images, np.zeros(len(images), "int64"), 256), verbose=0)
+    images = _images(images, "the")
+    _check(model, images, "the")
+    return model.predict(_Batches(images, None, 256), verbose=0)
 
 
 class _Batches(keras.utils.PyDataset):
-    """Batches of float images; with a seed, in another order in each epoch."""
+    """Batches of float images, in their order until `shuffle` is called."""
 
-    def __init__(
-        self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int | None = None
-    ) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray | None, batch_size: int) -> None:
         super().__init__()
         self.images, self.labels, self.batch_size = images, labels, batch_size
-        self.random = None if seed is None else np.random.default_rng(seed)
         self.order = np.arange(len(images))
-        self.on_epoch_end()
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return scale(self.images[chosen]), self.labels[chosen]
+        images = self.images[chosen].astype("float32")
+        if self.images.dtype == np.uint8:
+            images /= 255
+        return (images,) if self.labels is None else (images, self.labels[chosen])
 
-    def on_epoch_end(self) -> None:
-        if self.random is not None:
-            self.order = self.random.permutation(len(self.images))
-
-
-def scale(images: np.ndarray) -> np.ndarray:
-    """Return uint8 images as float32 in 0..1, and float images as float32 unchanged."""
-    scaled = images.astype("float32")
-    if images.dtype == np.uint8:
-        scaled /= 255
-    return scaled
+    def shuffle(self, seed: int, epoch: int) -> None:
+        # NumPy's generator, not the backend's: the same order everywhere, for any epoch at once.
+        self.order = np.random.default_rng((seed, epoch)).permutation(len(self.images))
 
 
 class _Record(keras.callbacks.Callback):
@@ -242,9 +243,7 @@ class _Record(keras.callbacks.Callback):
         self._stop_unless_finite(logs["loss"], f"loss in step {batch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        # Keras sorts the names; "loss" belongs first.
-        names = sorted(logs, key=lambda name: (name.startswith("val_"), "loss" not in name))
-        metrics = {name: float(logs[name]) for name in names}
+        metrics = _in_order(logs)
         self._stop_unless_finite(metrics.get("val_loss", 0), "validation loss")
         seconds = time.perf_counter() - self.start
         self.epochs.append({**metrics, "learning_rate": self._rate(), "seconds": seconds})
@@ -281,13 +280,14 @@ class _Bar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._write(self.steps, logs)
         sys.stderr.write("\n")
+        self.width = 0
 
     def _write(self, step: int, logs: dict) -> None:
         self.shown = time.perf_counter()
         gone, done = self.shown - self.start, self.epoch * self.steps + step
         left = gone / done * (self.epochs * self.steps - done)
-        metrics = "  ".join(f"{name} {float(value):.3f}" for name, value in logs.items())
-        bar = ("#" * (20 * step // self.steps)).ljust(20, ".")
+        metrics = "  ".join(f"{name} {value:.3f}" for name, value in _in_order(logs).items())
+        bar = ("#" * (12 * step // self.steps)).ljust(12, ".")
         line = (
             f"epoch {self.epoch + 1}/{self.epochs} {bar} {step}/{self.steps}  {metrics}  "
             f"{_clock(gone)}, {_clock(left)} left"
@@ -296,6 +296,12 @@ class _Bar(keras.callbacks.Callback):
         sys.stderr.write("\r" + line.ljust(self.width))
         sys.stderr.flush()
         self.width = len(line)
+
+
+def _in_order(logs: dict) -> dict[str, float]:
+    """Return the metrics as Python floats, the loss first, the validation's last."""
+    names = sorted(logs, key=lambda name: (name.startswith("val_"), "loss" not in name))
+    return {name: float(logs[name]) for name in names}
 
 
 def _clock(seconds: float) -> str:
@@ -343,42 +349,63 @@ def _arrays(dataset: Any, role: str) -> tuple[np.ndarray, np.ndarray]:
             f"{role} is a data.Dataset or a pair (images, labels); "
             f"received {type(dataset).__name__}"
         )
-    images, labels = map(np.asarray, dataset)
-    if len(images) != len(labels) or len(images) == 0:
-        raise ValueError(
-            f"{role} needs as many images as labels, at least one; "
-            f"received {len(images)} images and {len(labels)} labels"
-        )
-    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-        raise TypeError(f"{role} images are uint8 or float; received {images.dtype}")
-    return images, labels
-
-
-def _check(model: keras.Model, images: np.ndarray, labels: np.ndarray, role: str) -> None:
-    """Reject images and labels that do not fit the model's ends."""
-    _check_shape(model, images, role)
-    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+    images, labels = _images(dataset[0], role), np.asarray(dataset[1])
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"{role} labels are integers of shape (N,); received {labels.dtype} of shape "
             f"{labels.shape}; np.argmax(labels, axis=-1) undoes a one-hot code"
         )
-    classes = model.output_shape[-1]
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{role} needs as many images as labels; "
+            f"received {len(images):,} images and {len(labels):,} labels"
+        )
+    return images, labels
+
+
+def _images(images: Any, role: str) -> np.ndarray:
+    images = np.asarray(images)
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        raise TypeError(f"{role} images are uint8 or float; received {images.dtype}")
+    if images.size == 0:
+        raise ValueError(f"{role} needs at least one image; received the shape {images.shape}")
+    return images
+
+
+def _check(
+    model: keras.Model, images: np.ndarray, role: str, labels: np.ndarray | None = None
+) -> None:
+    """Reject images and labels that do not fit the model's ends."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model is a keras.Model; received {type(model).__name__}")
+    ends = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if None in ends or len(ends[0]) != 1 or len(ends[1]) != 1:
+        raise ValueError(
+            f"model {model.name!r} must be a built Sequential or Functional model "
+            "with one input and one output"
+        )
+    wanted, received = tuple(ends[0][0].shape[1:]), images.shape[1:]
+    if len(wanted) != len(received) or any(
+        w not in (None, r) for w, r in zip(wanted, received, strict=True)
+    ):
+        remedy = ""
+        if (*received, 1) == wanted:
+            remedy = "; images[..., None] adds the channel"
+        elif images.shape == wanted:
+            remedy = "; images[None] makes a batch of one image"
+        raise ValueError(
+            f"model {model.name!r} takes {role} images of shape (N, {str(wanted)[1:-1]}); "
+            f"received {images.shape}{remedy}"
+        )
+    if labels is None:
+        return
+    classes = ends[1][0].shape[-1]
+    if classes == 1 and model.compiled:
+        classes = 2  # one sigmoid tells two classes apart
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
-            f"model {model.name!r} has {classes} outputs, so {role} labels are 0 to "
+            f"model {model.name!r} tells {classes} classes apart, so {role} labels are 0 to "
             f"{classes - 1}; received {labels.min()} to {labels.max()}"
-        )
-
-
-def _check_shape(model: keras.Model, images: np.ndarray, role: str) -> None:
-    wanted, received = tuple(model.input_shape[1:]), images.shape[1:]
-    fits = len(wanted) == len(received) and all(
-        w in (None, r) for w, r in zip(wanted, received, strict=True)
-    )
-    if not fits:
-        hint = "; images[..., None] adds the channel" if (*received, 1) == wanted else ""
-        raise ValueError(
-            f"model {model.name!r} takes images of shape {wanted}; {role} has {received}{hint}"
         )
 
 
