@@ -62,7 +62,7 @@ def project(root: Path, **notebooks) -> list[Chapter]:
     (root / "resnetlib").mkdir(exist_ok=True)
     (root / "book" / "profiles.yml").write_text("quick:\n")
     (root / "book" / "references.bib").write_text(
-        "@book{known, title={A}, author={B}, year=2000}\n"
+        "@book{known, title={A}, author={B}, publisher={C}, year=2000}\n"
     )
     (root / "book" / "index.md").write_text("# A toy course\n\nWelcome {cite:p}`known`.\n")
     (root / "book" / "bibliography.md").write_text("# Bibliography\n\n```{bibliography}\n```\n")

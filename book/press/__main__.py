@@ -28,6 +28,7 @@ ACTIONS = [
     ("lab", "open JupyterLab on the notebooks"),
     ("doctor", "check this machine and say what mends each fault"),
     ("accept", "show what moved, then make the last run the reference (CHAPTER=02_convolution)"),
+    ("older", "test the library with its oldest versions, and Colab's way to install it"),
     ("clean", "delete _build"),
 ]
 

@@ -43,6 +43,11 @@ def run_tests(root: Path = chapters.ROOT) -> bool:
     return subprocess.call([sys.executable, "-m", "pytest", "--judge"], cwd=root) == 0
 
 
+def older(root: Path = chapters.ROOT) -> bool:
+    """Test the library in an environment with the oldest versions that it supports."""
+    return subprocess.call([sys.executable, "-m", "pytest", "tests/older"], cwd=root) == 0
+
+
 def lab(root: Path = chapters.ROOT) -> bool:
     """Open JupyterLab on the notebooks."""
     return subprocess.call([sys.executable, "-m", "jupyterlab"], cwd=root / "notebooks") == 0
@@ -72,7 +77,7 @@ def main(action: str) -> bool:
         from book.press.doctor import doctor
 
         return doctor()
-    return {"test": run_tests, "lab": lab}[action]()
+    return {"test": run_tests, "older": older, "lab": lab}[action]()
 
 
 if __name__ == "__main__":

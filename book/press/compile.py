@@ -42,7 +42,7 @@ def compile_pages(root: Path, source: Path) -> Path:
     for path in (html, root / "_build" / ".doctrees"):
         shutil.rmtree(path, ignore_errors=True)
     command = [
-        sys.executable, "-m", "jupyter_book.cli.main", "build", str(source),
+        sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(source),
         "--path-output", str(root), "--warningiserror", "--nitpick", "--keep-going", "--quiet",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(chapters.ROOT), "NO_COLOR": "1"}
@@ -55,9 +55,10 @@ def compile_pages(root: Path, source: Path) -> Path:
         text=True,
         check=False,
     )
-    faults = [line for line in run.stdout.splitlines() if re.search(r"WARNING|ERROR|SEVERE", line)]
+    said = re.sub(r"\x1b\[[\d;]*m", "", run.stdout)
+    faults = [line for line in said.splitlines() if re.search(r"WARNING|ERROR|SEVERE", line)]
     if run.returncode or faults:
-        shown = "\n".join(faults) or run.stdout[-4000:]
+        shown = "\n".join(faults) or said[-4000:]
         shown = shown.replace(f"{source}{os.sep}", "")
         raise PagesFailed(f"jupyter-book found faults in the pages:\n{shown}")
     faults = whole_site(html, source)

@@ -75,7 +75,7 @@ def run_notebook(source: str, target: str, parameters: dict, cell_seconds: int) 
 
 def child_environment(workers: int) -> dict[str, str]:
     """The variables of a child: its share of the cores, and no chatter in the outputs."""
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // workers))
     return os.environ | {
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,

@@ -48,11 +48,13 @@ def configuration(root: Path, url: str | None) -> str:
     config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
     if url:
         host, owner, name = url.removeprefix("https://").split("/")
-        html = config.setdefault("html", {})
-        config["repository"] = {"url": url, "branch": EDITED_BRANCH}
+        html, launch = config["html"], config["launch_buttons"]
         html |= {"use_repository_button": True, "use_edit_page_button": True}
+        # The theme builds both addresses from one branch, but a reader edits the source and runs
+        # the published copy: the extension puts the branch of the edit link right.
+        config["repository"] = {"url": url, "branch": COLAB_BRANCH}
+        config["sphinx"]["config"]["course_edit_branch"] = EDITED_BRANCH
         if host == "github.com":
-            launch = config.setdefault("launch_buttons", {})
             launch["colab_url"] = "https://colab.research.google.com"
             html["baseurl"] = f"https://{owner.lower()}.github.io/{name}/"
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

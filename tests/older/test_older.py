@@ -1,0 +1,100 @@
+"""The oldest versions that resnetlib supports, and the way in which Colab installs it.
+
+``make older`` runs this. It makes ``.venv-older`` from ``tests/older/requirements.lock``: TensorFlow
+2.18, Keras 3.6, NumPy 1.26, and no resnetlib. There, the first cell of a published notebook must
+install resnetlib without touching any other package, the chapter must run, and then the library's
+own tests must pass.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from book.press import chapters, colab
+from book.press.execute import child_environment
+
+HERE = Path(__file__).parent
+FOLDER = chapters.ROOT / ".venv-older"
+PYTHON = FOLDER / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+CHAPTER = "03_pooling"
+LIBRARY_TESTS = ["numpy_ops", "data", "plots", "ledger", "training"]
+EXECUTE = """
+import sys, nbformat, nbclient
+notebook = nbformat.read(sys.argv[1], as_version=4)
+nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+nbformat.write(notebook, sys.argv[1])
+"""
+
+pytestmark = pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="TensorFlow 2.18 has no package for Python 3.13"
+)
+
+
+def pip(*arguments):
+    command = [PYTHON, "-m", "pip", "--disable-pip-version-check", *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return run.stdout
+
+
+def installed():
+    """Every installed package with its version, without resnetlib."""
+    lines = pip("list", "--format=freeze").splitlines()
+    return [line for line in lines if not line.startswith("resnetlib")]
+
+
+@pytest.fixture(scope="module")
+def older():
+    """The older environment, made when its lock changed, without resnetlib."""
+    lock, stamp = HERE / "requirements.lock", FOLDER / "made-from"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest() + sys.version
+    if not stamp.exists() or stamp.read_text() != digest:
+        venv.create(FOLDER, with_pip=True, clear=True)
+        pip("install", "--quiet", "--only-binary", ":all:", "--require-hashes", "-r", str(lock))
+        stamp.write_text(digest)
+    pip("uninstall", "--quiet", "--yes", "resnetlib")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """What the repository's address would give, built from this working tree."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = "import sys; from flit_core.buildapi import build_wheel; build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(folder)], cwd=chapters.ROOT, check=True)
+    return next(folder.glob("resnetlib-*.whl"))
+
+
+def run_inside(*arguments, cwd):
+    """Run the older Python with this environment's packages and paths kept out."""
+    environment = child_environment(workers=1)
+    environment.pop("PYTHONPATH")
+    return subprocess.run(
+        [PYTHON, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_colab_contract(older, wheel, tmp_path, monkeypatch):
+    before = installed()
+    assert run_inside("-c", "import resnetlib", cwd=tmp_path).returncode == 1
+    monkeypatch.setattr(colab, "source_at", lambda root: wheel.as_uri())
+    colab.write(tmp_path, preview=True)
+    path = tmp_path / "notebooks" / f"{CHAPTER}.ipynb"
+    assert "%pip install --quiet --no-deps" in chapters.read(path).cells[1].source
+    run = run_inside("-c", EXECUTE, str(path), cwd=path.parent)
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert installed() == before
+    cells = chapters.code_cells(chapters.read(path))
+    assert all(cell.execution_count for cell in cells)
+
+
+def test_library_passes_its_own_tests(older, wheel):
+    pip("install", "--quiet", "--no-deps", "--force-reinstall", str(wheel))
+    paths = [f"test_{name}.py" for name in LIBRARY_TESTS]
+    options = ["-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider"]
+    run = run_inside("-m", "pytest", *options, *paths, cwd=HERE.parent)
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]

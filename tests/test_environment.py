@@ -1,0 +1,87 @@
+"""The environment is described three times, and the three agree: pyproject, lock, environment."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from book.press.chapters import ROOT
+from book.press.doctor import locked
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+LOCK = (ROOT / "requirements.lock").read_text("utf-8")
+
+
+def direct():
+    """The direct dependencies of pyproject.toml, all groups together."""
+    project = PYPROJECT["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    groups = PYPROJECT["dependency-groups"]
+    lists += [groups[name] for name in groups if name != "older"]  # that one has its own lock
+    return [Requirement(line) for group in lists for line in group]
+
+
+@pytest.mark.parametrize("requirement", direct(), ids=lambda requirement: requirement.name)
+def test_lock_satisfies_pyproject(requirement):
+    versions = locked(ROOT).get(canonicalize_name(requirement.name), set())
+    assert versions, f"{requirement.name} is not in requirements.lock: see CONTRIBUTING, the lock"
+    for version in versions:
+        assert version in requirement.specifier
+
+
+def test_environment_yml_has_the_same_at_the_locked_versions():
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
+    assert "python=3.12" in dependencies
+    pip = dependencies[-1]["pip"]
+    assert pip.pop() == "-e ."
+    pinned = {canonicalize_name(name): version for name, version in (p.split("==") for p in pip)}
+    assert set(pinned) == {canonicalize_name(requirement.name) for requirement in direct()}
+    for name, version in pinned.items():
+        assert {version} == locked(ROOT)[name], f"environment.yml has another {name} than the lock"
+
+
+def test_every_locked_package_is_pinned_and_hashed_and_has_no_address():
+    packages = re.split(r"\n(?=\w)", LOCK.strip())
+    assert len(packages) > 100
+    for package in packages:
+        assert re.match(r"[\w.-]+==\S+", package), package
+        assert "--hash=sha256:" in package, package
+    assert "://" not in LOCK
+    assert "--index" not in LOCK
+    assert "--find-links" not in LOCK
+
+
+def test_wheel_has_the_library_and_its_data_and_nothing_else(tmp_path):
+    build = "import sys; from flit_core.buildapi import build_wheel; build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("resnetlib-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    roots = {name.split("/")[0].split("-")[0] for name in names}
+    assert roots == {"resnetlib"}
+    for path in (ROOT / "resnetlib").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert path.relative_to(ROOT).as_posix() in names
+    assert wheel.stat().st_size < 8e6
+
+
+@pytest.mark.parametrize(
+    "module", ["resnetlib", "resnetlib.numpy_ops", "resnetlib.data", "resnetlib.plots"]
+)
+def test_importing_takes_no_keras_and_has_no_side_effect(module, tmp_path):
+    code = (
+        f"import {module}, sys; print(sorted(set(sys.modules) & "
+        "{'keras', 'tensorflow', 'torch', 'jax', 'sklearn', 'matplotlib.pyplot'}))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    allowed = {"[]", "['matplotlib.pyplot']"} if module == "resnetlib.plots" else {"[]"}
+    assert run.stdout.strip() in allowed
+    assert run.stderr == ""
+    assert list(tmp_path.iterdir()) == []
