@@ -14,6 +14,7 @@ import pickle
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ CIFAR_BATCHES = {
 CIFAR_SHAPE = (10_000, 3, 32, 32)
 
 
-def fashion_mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
+def read_fashion(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return images (N, 28, 28, 1) uint8 and labels (N,) int64; split is "train" or "t10k"."""
     images = _fashion_array(f"{split}-images-idx3-ubyte")
     labels = _fashion_array(f"{split}-labels-idx1-ubyte")
@@ -75,7 +76,7 @@ def _fashion_array(name: str) -> np.ndarray:
     if own := own_folder():
         folders = [own, own / "fashion-mnist", *folders]
     paths = (folder / (name + suffix) for folder in folders for suffix in (".gz", ""))
-    path = next((path for path in paths if path.exists()), None)
+    path = _first(paths)
     if path is None:
         path = keras_cache() / "fashion-mnist" / f"{name}.gz"
         download(
@@ -100,12 +101,12 @@ def _fashion_array(name: str) -> np.ndarray:
             f"expected {size:,}. {_remedy(path)}"
         )
     check_sha256(path, content, unpacked, _remedy(path))
-    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape).copy()
 
 
-def cifar10(names: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read_cifar(names: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return images (10000, 32, 32, 3) uint8 and labels int64 of each batch in `names`."""
-    place = _find_cifar10()
+    place = _find_cifar()
     if place is None:
         place = keras_cache() / "cifar-10-batches-py-target_archive"
         download(
@@ -116,27 +117,28 @@ def cifar10(names: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             f"put cifar-10-python.tar.gz in a folder and name it in {FOLDER_VARIABLE}",
         )
     if place.is_dir():
-        return {name: _cifar_batch(name, place / name, read(place / name)) for name in names}
-    return {name: _cifar_batch(name, place, content) for name, content in _untar(place, names)}
+        contents = {name: _read(place / name, place) for name in names}
+    else:
+        contents = _untar(place, names)
+    return {name: _cifar_batch(name, place, content) for name, content in contents.items()}
 
 
-def _find_cifar10() -> Path | None:
+def _find_cifar() -> Path | None:
     folders = [keras_cache() / "cifar-10-batches-py-target", keras_cache()]
     if own := own_folder():
-        if (own / "data_batch_1").exists():
-            return own
         folders = [own, *folders]
+        if _first([own / "data_batch_1", own / "test_batch"]):
+            return own
     names = (
         "cifar-10-batches-py",
         "cifar-10-python.tar.gz",
         "cifar-10-batches-py.tar.gz",
         "cifar-10-batches-py-target_archive",
     )
-    places = (folder / name for folder in folders for name in names)
-    return next((place for place in places if place.exists()), None)
+    return _first(folder / name for folder in folders for name in names)
 
 
-def _untar(path: Path, names: list[str]) -> list[tuple[str, bytes]]:
+def _untar(path: Path, names: list[str]) -> dict[str, bytes]:
     found = {}
     try:
         with tarfile.open(path) as archive:
@@ -152,7 +154,7 @@ def _untar(path: Path, names: list[str]) -> list[tuple[str, bytes]]:
         raise ValueError(
             f"{path} has no {', '.join(missing)}; expected the CIFAR-10 archive. {_remedy(path)}"
         )
-    return [(name, found[name]) for name in names]
+    return found
 
 
 class _Unpickler(pickle.Unpickler):
@@ -168,25 +170,28 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not an array")
 
 
-def _cifar_batch(name: str, path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+def _cifar_batch(name: str, place: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    where = f"{name} in {place}"
     try:
         batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-        pixels, labels = batch[b"data"], np.array(batch[b"labels"])
+        pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
     except Exception as error:  # a damaged pickle can raise anything
         raise ValueError(
-            f"{path} holds no CIFAR-10 batch {name}: {error!r}; expected a pickled dictionary "
-            f"with the keys data and labels. {_remedy(path)}"
+            f"{where} is no batch of CIFAR-10 ({error!r}); expected a pickled dictionary "
+            f"with the keys data and labels. {_remedy(place)}"
         ) from error
-    shape = (len(labels), *np.shape(pixels))
-    if shape != (10_000, 10_000, 3_072):
+    found = [(array.shape, array.dtype.kind) for array in (pixels, labels)]
+    count, values = CIFAR_SHAPE[0], int(np.prod(CIFAR_SHAPE[1:]))
+    if found != [((count, values), "u"), ((count,), "i")]:
         raise ValueError(
-            f"{path} has {shape[0]:,} labels and pixels of shape {shape[1:]} in {name}; "
-            f"expected 10,000 and (10000, 3072). {_remedy(path)}"
+            f"{where} has data of shape {pixels.shape} and {pixels.dtype}, labels of shape "
+            f"{labels.shape} and {labels.dtype}; expected {(count, values)} uint8 and {(count,)} "
+            f"integers. {_remedy(place)}"
         )
-    pixels, labels = pixels.astype(np.uint8), labels.astype(np.int64)
     contents = pixels.tobytes() + labels.astype(np.uint8).tobytes()
-    check_sha256(path, contents, CIFAR_BATCHES[name], _remedy(path))
-    return np.ascontiguousarray(pixels.reshape(CIFAR_SHAPE).transpose(0, 2, 3, 1)), labels
+    check_sha256(where, contents, CIFAR_BATCHES[name], _remedy(place))
+    images = pixels.reshape(CIFAR_SHAPE).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), labels.astype(np.int64)
 
 
 def own_folder() -> Path | None:
@@ -209,16 +214,26 @@ def keras_cache() -> Path:
     return Path(home).expanduser() / "datasets"
 
 
-def read(path: Path) -> bytes:
-    """Return a file's bytes, or raise OSError with the remedy."""
+def _first(paths: Iterable[Path]) -> Path | None:
+    """Return the first path that exists, or None; a forbidden folder is no empty one."""
+    for path in paths:
+        try:
+            if path.exists():
+                return path
+        except OSError as error:
+            raise unreadable(path, error, "Allow this user to read the folder.") from error
+    return None
+
+
+def _read(path: Path, culprit: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise unreadable(path, error, _remedy(path)) from error
+        raise unreadable(path, error, _remedy(culprit)) from error
 
 
 def _unpack(path: Path) -> bytes:
-    content = read(path)
+    content = _read(path, path)
     if path.suffix != ".gz":
         return content
     try:
@@ -231,8 +246,8 @@ def _unpack(path: Path) -> bytes:
 
 def _remedy(path: Path) -> str:
     if keras_cache() in path.parents:
-        return "Delete it; the next call downloads it again."
-    return "Replace it by the original."
+        return f"Delete {path}; the next call downloads it again."
+    return f"Replace {path} by the original."
 
 
 def unreadable(path: object, error: OSError, remedy: str) -> OSError:
@@ -272,7 +287,7 @@ def download(url: str, sha256: str, target: Path, *remedies: str) -> None:
         ) from error
     with folder as part:
         try:
-            whole = pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname="part", path=part)
+            whole = pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname=target.name, path=part)
         except Exception as error:
             choices = "; or ".join((*remedies, "connect to the network and try again"))
             raise ConnectionError(

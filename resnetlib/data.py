@@ -73,6 +73,11 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together."""
+        if not isinstance(self.images, np.ndarray) or not isinstance(self.labels, np.ndarray):
+            raise TypeError(
+                "images and labels must be NumPy arrays, received "
+                f"{type(self.images).__name__} and {type(self.labels).__name__}"
+            )
         if self.images.ndim != 4 or self.images.shape[3] not in (1, 3):
             raise ValueError(f"images must be (N, H, W, 1 or 3), received {self.images.shape}")
         if self.images.dtype != np.uint8:
@@ -158,7 +163,7 @@ def cifar10(train: int = 0, test: int = 200) -> tuple[Dataset, Dataset]:
     train, test = _count("train", train, 50_000), _count("test", test, 10_000)
     batches = [f"data_batch_{i}" for i in range(1, 1 + -(-train // 10_000))]
     names = batches + ["test_batch"] * (test > 200)
-    full = _full_sets.cifar10(names) if names else {}
+    full = _full_sets.read_cifar(names) if names else {}
     empty = np.empty((0, 32, 32, 3), np.uint8), np.empty(0, np.int64)
     images, labels = (
         np.concatenate(parts)
@@ -248,7 +253,9 @@ def _render_letters(count: int, size: int, seed: int, stream: int) -> Dataset:
         rng = np.random.default_rng([seed, stream, index + 1])
         key = _FONTS[rng.integers(len(_FONTS))], LETTERS[label]
         if key not in glyphs:
-            font = ImageFont.truetype(str(fonts / key[0]), round(0.72 * size))
+            # Pillow's own layout: the other engine is not in every build.
+            layout = ImageFont.Layout.BASIC
+            font = ImageFont.truetype(str(fonts / key[0]), round(0.72 * size), layout_engine=layout)
             left, top, right, bottom = font.getbbox(key[1])
             glyphs[key] = Image.new("L", (size, size))
             corner = (size - left - right) / 2, (size - top - bottom) / 2
@@ -309,6 +316,8 @@ def read_embedded(name: str) -> bytes:
     Raises ValueError when the file's SHA-256 is not the one in EMBEDDED, OSError when it cannot
     be read.
     """
+    if name not in EMBEDDED:
+        raise ValueError(f"name must be one of {', '.join(EMBEDDED)}; received {name!r}")
     path = resources.files("resnetlib") / "_data" / name
     remedy = "Install resnetlib again."
     try:
@@ -320,5 +329,5 @@ def read_embedded(name: str) -> bytes:
 
 
 def _full_fashion_mnist(files: str, split: str) -> Dataset:
-    images, labels = _full_sets.fashion_mnist(files)
+    images, labels = _full_sets.read_fashion(files)
     return Dataset(images, labels, FASHION_CLASSES, f"Fashion-MNIST {split} set")
