@@ -32,7 +32,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         """Return the learning rate of an optimizer step, the first being 0."""
         step = ops.cast(step, "float32")
-        top, last = self.warmup * self.total_steps, self.total_steps
+        top, last = int(self.warmup * self.total_steps), self.total_steps
         rising = self.peak * (1 + 24 * step / max(top, 1)) / 25
         down = ops.clip((step - top) / (last - top), 0, 1)
         return ops.where(step < top, rising, self.peak * (1 + ops.cos(math.pi * down)) / 2)
@@ -47,7 +47,8 @@ def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> OneCycle:
 
     peak: the highest learning rate, above 0; the schedule starts at peak / 25.
     total_steps: optimizer steps (batches) of the whole training, at least 1; 0 from there on.
-    warmup: the part of the steps in which the rate rises, from 0 up to, not including, 1.
+    warmup: the part of the steps in which the rate rises, at least 0 and below 1; the peak comes
+        in step int(warmup * total_steps).
     Result: a Keras LearningRateSchedule that can be saved with a model.
     Source: Smith and Topin 2017 (super-convergence); the cosine fall is that of Loshchilov and
     Hutter 2016. Taught in chapter 5.
