@@ -451,6 +451,18 @@ def test_global_average_pool_gradient(rng):
     assert_gradient(global_average_pool_backward(dy, x), global_average_pool, x, dy)
 
 
+@pytest.mark.parametrize(("given", "result"), [("uint8", "float32"), ("float32", "float32")])
+def test_gradient_dtype(given, result):
+    x, kernel = np.ones((1, 4, 4, 2), given), np.ones((3, 3, 2, 1), given)
+    gradients = [
+        *conv2d_backward(np.ones((1, 2, 2, 1), given), x, kernel),
+        max_pool_backward(np.ones((1, 2, 2, 2), given), x),
+        average_pool_backward(np.ones((1, 2, 2, 2), given), x),
+        global_average_pool_backward(np.ones((1, 2), given), x),
+    ]
+    assert [gradient.dtype.name for gradient in gradients] == [result] * 6
+
+
 # Manners
 
 X = np.ones((1, 6, 6, 4), np.float32)
