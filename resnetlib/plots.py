@@ -274,7 +274,7 @@ def _grid(
         ax.set_axis_off()
     if titles is not None:
         longest = max(len(str(title)) for title in titles)
-        size = np.clip(110 * tile / (longest + 1), 7, 12)
+        size = np.clip(120 * tile / (longest + 1), 7, 12)
         for ax, title in zip(axes.flat, titles, strict=False):
             ax.set_title(str(title), fontsize=size)
     return axes
