@@ -416,7 +416,7 @@ def test_average_pool_backward_by_hand():
 def test_pooling_gradients_equal_tensorflow_in_ties(ops, rng, pool_size, strides, padding):
     import tensorflow as tf
 
-    x = rng.integers(0, 3, (2, 7, 8, 3)).astype(np.float32)  # three values: ties everywhere
+    x = rng.integers(-3, 0, (2, 7, 8, 3)).astype(np.float32)  # three values: ties everywhere
     for pool, forward, backward in [
         (ops.max_pool, max_pool, max_pool_backward),
         (ops.average_pool, average_pool, average_pool_backward),
@@ -439,8 +439,9 @@ def test_pooling_gradients_equal_tensorflow_in_ties(ops, rng, pool_size, strides
     ids=["max", "average"],
 )
 def test_pooling_gradients(rng, forward, backward, pool_size, strides, padding):
-    # a permutation: no two pixels are closer than the step of the finite differences
-    x = rng.permutation(5 * 6 * 2).reshape(1, 5, 6, 2).astype(np.float64)
+    # a permutation: no two pixels are closer than the step of the finite differences;
+    # all negative: a border of zeros would win
+    x = -1.0 - rng.permutation(5 * 6 * 2).reshape(1, 5, 6, 2)
     sizes = (pool_size, strides, padding)
     dy = rng.normal(size=forward(x, *sizes).shape)
     assert_gradient(backward(dy, x, *sizes), lambda a: forward(a, *sizes), x, dy)
