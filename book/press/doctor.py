@@ -87,7 +87,7 @@ def packages(root: Path) -> Iterator[Finding]:
 
 def remake() -> str:
     """The command that makes the environment anew."""
-    return f"{sys.executable} -c \"import shutil; shutil.rmtree('.venv')\" && make book"
+    return "rm -rf .venv && make book"
 
 
 def kernel() -> Iterator[Finding]:

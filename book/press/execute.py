@@ -74,14 +74,22 @@ def run_notebook(source: str, target: str, parameters: dict, cell_seconds: int) 
 
 
 def child_environment(workers: int) -> dict[str, str]:
-    """The variables of a child: its share of the cores, and no chatter in the outputs."""
+    """The variables of a child: its share of the cores, and no chatter in the outputs.
+
+    TensorFlow's C++ part writes to the file descriptor of stderr whatever its log level is. A
+    kernel that only captures Python's own streams keeps those lines, with their clock times, out.
+    """
+    ipython = chapters.ROOT / "_build" / "ipython"
+    kernel_config = ipython / "profile_default" / "ipython_kernel_config.py"
+    kernel_config.parent.mkdir(parents=True, exist_ok=True)
+    kernel_config.write_text("c.IPKernelApp.capture_fd_output = False\n")
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // workers))
     return os.environ | {
         "OMP_NUM_THREADS": threads,
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": threads,
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TF_ENABLE_ONEDNN_OPTS": "1",
+        "IPYTHONDIR": str(ipython),
         "RESNETLIB_PROGRESS": "0",
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": str(chapters.ROOT),

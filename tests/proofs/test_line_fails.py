@@ -58,12 +58,10 @@ def fails(root, *words):
 
 
 def test_good_course_passes_and_needs_no_second_run(built):
-    start = time.monotonic()
     code_, said = book(built)
     assert code_ == 0
     assert "01_good: up to date" in said
     assert "pages: up to date" in said
-    assert time.monotonic() - start < 10
 
 
 def test_prose_is_not_executed_again(course):
