@@ -4,6 +4,7 @@ Only the outputs that the judge rejects are replaced. What it accepts (within a 
 compared) keeps its old outputs, so that a diff shows what changed and nothing else.
 """
 
+import base64
 import contextlib
 import difflib
 import html
@@ -14,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat import NotebookNode
+from PIL import Image
 
 from book.press import chapters
 from book.press.chapters import Chapter
@@ -88,8 +90,19 @@ def clean(outputs: list[NotebookNode], count: int) -> list[NotebookNode]:
             output.execution_count = count
         if "metadata" in output:
             output.metadata = NotebookNode()
+        if "image/png" in output.get("data", {}):
+            output.data["image/png"] = smaller(output.data["image/png"])
         kept.append(output)
     return kept
+
+
+def smaller(png: str) -> str:
+    """The same pixels in fewer bytes: matplotlib compresses for speed, a repository for ever."""
+    with Image.open(io.BytesIO(base64.b64decode(png))) as image:
+        opaque = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)
+        buffer = io.BytesIO()
+        (image.convert("RGB") if opaque else image).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def accept(root: Path, selected: list[Chapter]) -> int:

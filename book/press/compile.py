@@ -41,8 +41,9 @@ def compile_pages(root: Path, source: Path) -> Path:
     stamp.unlink(missing_ok=True)
     for path in (html, root / "_build" / ".doctrees"):
         shutil.rmtree(path, ignore_errors=True)
+    jupyter_book = "from jupyter_book.cli.main import main; main()"
     command = [
-        sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(source),
+        sys.executable, "-c", jupyter_book, "build", str(source),
         "--path-output", str(root), "--warningiserror", "--nitpick", "--keep-going", "--quiet",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(chapters.ROOT), "NO_COLOR": "1"}

@@ -1,9 +1,9 @@
 """The oldest versions that resnetlib supports, and the way in which Colab installs it.
 
-``make older`` runs this. It makes ``.venv-older`` from ``tests/older/requirements.lock``: TensorFlow
-2.18, Keras 3.6, NumPy 1.26, and no resnetlib. There, the first cell of a published notebook must
-install resnetlib without touching any other package, the chapter must run, and then the library's
-own tests must pass.
+``make older`` runs this. It makes ``.venv-older`` from ``tests/older/requirements.lock``:
+TensorFlow 2.18, Keras 3.6, NumPy 1.26, and no resnetlib. There, the first cell of a published
+notebook must install resnetlib without touching any other package, the chapter must run, and then
+the library's own tests must pass.
 """
 
 import hashlib
