@@ -135,15 +135,16 @@ def fashion_mnist(train: int = 12_000, test: int = 2_000) -> tuple[Dataset, Data
     Taught in chapter 4.
     """
     train, test = _count("train", train, 60_000), _count("test", test, 10_000)
-    return (
-        _embedded("fashion_mnist_train.png", FASHION_CLASSES, "Fashion-MNIST training subset")
-        if train <= 12_000
-        else _full_fashion_mnist("train", "training")
-    )[:train], (
-        _embedded("fashion_mnist_test.png", FASHION_CLASSES, "Fashion-MNIST test subset")
-        if test <= 2_000
-        else _full_fashion_mnist("t10k", "test")
-    )[:test]
+    names = FASHION_CLASSES
+    if train <= 12_000:
+        trained = _embedded("fashion_mnist_train.png", names, "Fashion-MNIST training subset")
+    else:
+        trained = Dataset(*_full_sets.read_fashion("train"), names, "Fashion-MNIST training set")
+    if test <= 2_000:
+        tested = _embedded("fashion_mnist_test.png", names, "Fashion-MNIST test subset")
+    else:
+        tested = Dataset(*_full_sets.read_fashion("t10k"), names, "Fashion-MNIST test set")
+    return trained[:train], tested[:test]
 
 
 def cifar10(train: int = 0, test: int = 200) -> tuple[Dataset, Dataset]:
@@ -191,7 +192,7 @@ def photos() -> Dataset:
         raise ImportError("photos() needs scikit-learn: pip install scikit-learn") from error
     names = ("china", "flower")
     images = np.stack([load_sample_image(f"{name}.jpg") for name in names])
-    return Dataset(images, np.arange(2), names, "scikit-learn's sample photos")
+    return Dataset(images, np.arange(2, dtype=np.int64), names, "scikit-learn's sample photos")
 
 
 # Faces of matplotlib's own fonts whose capitals read well: sans, mono, serif; regular to bold.
@@ -326,8 +327,3 @@ def read_embedded(name: str) -> bytes:
         raise _full_sets.unreadable(path, error, remedy) from error
     _full_sets.check_sha256(path, content, EMBEDDED[name], remedy)
     return content
-
-
-def _full_fashion_mnist(files: str, split: str) -> Dataset:
-    images, labels = _full_sets.read_fashion(files)
-    return Dataset(images, labels, FASHION_CLASSES, f"Fashion-MNIST {split} set")

@@ -298,7 +298,7 @@ def _cells(colours: np.ndarray, texts: list[list[str]], ax: Axes | None) -> Axes
         cell = min(box.width / columns, box.height / rows)
     ax.imshow(colours, interpolation="nearest")
     longest = max(len(text) for row in texts for text in row)
-    size = 72 * cell * min(1.4 / longest, 0.45)
+    size = 72 * cell * min(1.3 / longest, 0.45)
     for (row, column), text in np.ndenumerate(np.array(texts)):
         ink = _FAINT if text == "0" and min(rows, columns) > 7 else _ink(colours[row, column, :3])
         style = {"ha": "center", "va": "center", "color": ink, "fontsize": np.clip(size, 5, 14)}
