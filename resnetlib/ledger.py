@@ -262,19 +262,19 @@ def _field(call: _Call, fields: list, rows: list[Row]) -> tuple | None:
     op, shape = call.op, call.shapes[0]
     everything = ((inf, inf), None)
     if isinstance(op, layers.InputLayer):
-        return ((1, 1), (1, 1)) if len(shape) > 1 else everything
+        return (1, 1), (1, 1)
     if len(shape) < 2 or isinstance(op, GLOBAL_LAYERS):
         return everything
     known = [f for f in fields if f] or [((1, 1), None)]
     size = tuple(max(sides) for sides in zip(*(f[0] for f in known), strict=True))
-    strides = [f[1] for f in known if f[1]]
-    stride = tuple(max(sides) for sides in zip(*strides, strict=True)) if strides else None
+    stride = next((f[1] for f in known if f[1]), None)
     if None in fields and inf not in size:
         return None
     window = getattr(op, "kernel_size", None) or getattr(op, "pool_size", None)
     if isinstance(op, layers.Reshape):
-        kept = rows[call.inputs[0]].output_shape[:2] == shape[:2]
-        return (size, stride) if kept else everything
+        source = rows[call.inputs[0]]
+        if source.kind == "InputLayer" or source.output_shape[:2] == shape[:2]:
+            return size, stride
     if POINTWISE & {kind.__name__ for kind in type(op).__mro__}:
         return size, stride
     slides = window and hasattr(op, "strides") and not isinstance(op, layers.Conv2DTranspose)

@@ -125,9 +125,10 @@ def fit(
         (scaled here to 0..1) or float (taken as they are); labels (N,) integers from 0.
     epochs, batch_size: integers of at least 1.
     learning_rate: the recipe's peak, above 0; leave it out for a compiled model.
-    seed: an integer of at least 0, for the order of the images. A model's first weights and its
-        dropout draw their own seeds when you build it: call keras.utils.set_random_seed before.
-        With both, one machine's processor gives the same history and weights each time.
+    seed: an integer of at least 0; it sets the global generators and, with the epoch, the order of
+        the images. A model's first weights and its dropout draw their seeds when you build it: call
+        keras.utils.set_random_seed before. With both, one machine's processor gives the same
+        history and weights each time.
     progress: True or False for a bar on stderr; None shows it in a terminal or a notebook. The
         environment variable RESNETLIB_PROGRESS=0 turns it off everywhere.
     Errors: ValueError or TypeError for bad arguments; FloatingPointError if the loss is no longer
@@ -138,7 +139,7 @@ def fit(
     _positive("batch_size", batch_size)
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate is a number above 0; received {learning_rate!r}")
-    keras.utils.set_random_seed(seed)  # for layers that draw from the global generators
+    keras.utils.set_random_seed(seed)  # for code that draws from the global generators
     images, labels = _arrays(train, "train")
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *images.shape[1:]))
@@ -162,7 +163,12 @@ def fit(
     bar = [_Bar(epochs, len(batches))] if _shows(progress) else []
     start = time.perf_counter()
     model.fit(
-        batches, validation_data=unseen, epochs=epochs, verbose=0, callbacks=[order, record, *bar]
+        batches,
+        validation_data=unseen,
+        epochs=epochs,
+        shuffle=False,  # Keras would shuffle the batches again, with Python's generator
+        verbose=0,
+        callbacks=[order, record, *bar],
     )
     provenance = {
         "seed": seed,

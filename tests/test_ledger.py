@@ -237,12 +237,13 @@ def test_whole_input_by_brute_force(stack):
     assert (ledger(model).rows[-1].receptive_field, ledger(model).rows[-1].stride) == ("all", None)
 
 
-def test_squeeze_and_excite_sees_everything_at_the_trunk_stride():
+@pytest.mark.parametrize("turn", [1, -1])
+def test_squeeze_and_excite_sees_everything_at_the_trunk_stride(turn):
     x = keras.Input((16, 16, 3))
     y = layers.Conv2D(4, 3, strides=2, padding="same")(x)
     s = layers.Reshape((1, 1, 4))(layers.GlobalAveragePooling2D()(y))
     s = layers.Dense(4, activation="sigmoid")(layers.Dense(2)(s))
-    y = layers.Conv2D(4, 3)(layers.Multiply(name="scale")([y, s]))
+    y = layers.Conv2D(4, 3)(layers.Multiply(name="scale")([y, s][::turn]))
     book = ledger(keras.Model(x, y))
     assert (book["scale"].receptive_field, book["scale"].stride) == ("all", 2)
     assert book.rows[-1].receptive_field == "all"
@@ -250,8 +251,14 @@ def test_squeeze_and_excite_sees_everything_at_the_trunk_stride():
 
 
 def test_reshape_that_adds_a_channel_keeps_the_image():
-    book = of(layers.Reshape((9, 9, 1)), layers.Conv2D(1, 3), size=(9, 9))
-    assert [row.receptive_field for row in book.rows] == [1, 1, 3]
+    for size in ((9, 9), (81,)):
+        book = of(layers.Reshape((9, 9, 1)), layers.Conv2D(1, 3), size=size)
+        assert [row.receptive_field for row in book.rows] == [1, 1, 3]
+
+
+def test_reshape_that_mixes_places_is_unknown():
+    book = of(layers.Conv2D(4, 3, strides=2), layers.Reshape((8, 8, 1)))
+    assert [row.receptive_field for row in book.rows] == [1, 3, None]
 
 
 def test_models_inside_models_are_opened():
@@ -288,6 +295,19 @@ def test_unknown_layers_are_marked_and_not_guessed():
     assert (silent.macs, silent.receptive_field) == (0, None)
 
 
+def test_an_unknown_branch_makes_the_sum_unknown_unless_another_sees_everything():
+    x = keras.Input((9, 9, 1))
+    known, unknown = layers.ReLU()(x), layers.Lambda(lambda x: x)(x)
+    whole = layers.GlobalMaxPooling2D(keepdims=True)(x)
+    for branches, field in [
+        ([unknown, known], None),
+        ([known, unknown], None),
+        ([whole, unknown], "all"),
+    ]:
+        book = ledger(keras.Model(x, layers.ReLU()(layers.Add()(branches))))
+        assert [row.receptive_field for row in book.rows[-2:]] == [field, field]
+
+
 def test_a_custom_layer_with_window_and_strides_is_read():
     class Subsampling(layers.Layer):
         pool_size, strides = 2, 2
@@ -319,6 +339,15 @@ def test_text_is_aligned_and_names_its_units():
     assert "all" in lines[-1]
 
 
+def test_more_than_ten_megabytes_are_shown_in_thousands():
+    text = str(ledger(letters_cnn(), batch_size=32))
+    assert text.splitlines()[0].split()[5] == "kB"
+    assert re.search(r"^conv .* 8,389 +3 +2$", text, re.M), (
+        "32 · 64 · 64 · 16 · 4 = 8,388,608 bytes"
+    )
+    assert re.search(r"^total .* 14,749$", text, re.M), "32 · 460,904 = 14,748,928 bytes"
+
+
 def test_long_names_are_cut_to_fit():
     name = "a_very_long_name_" * 8
     book = of(layers.Conv2D(4, 3, name=name + "one"), layers.ReLU(name=name + "two"))
@@ -338,7 +367,8 @@ def test_html_is_a_plain_accessible_table():
     assert '<td style="text-align:right">8,389,120</td>' in page
     assert re.search(r"<tfoot>.*total.*8,402,618.*8,991,744.*</tfoot>", page, re.S)
     assert not re.search(r"color|background|class=|<script", page)
-    assert "&lt;b&gt; &amp;" in html_table("<b> &", [("x",), ("1",)], "r")
+    assert "&lt;b&gt;</caption>" in html_table("<b>", [("x",), ("&",)], "r")
+    assert ">&amp;</th>" in html_table("<b>", [("x",), ("&",)], "r")
 
 
 def test_a_ledger_is_short_to_look_at_and_easy_to_ask():
@@ -399,8 +429,12 @@ def test_bad_dtype():
 
 def test_reading_leaves_the_model_as_it_was():
     model = letters_cnn()
-    before = [len(layer._inbound_nodes) for layer in model.layers]
+
+    def nodes():
+        return [(len(x._inbound_nodes), len(x._outbound_nodes)) for x in model.layers]
+
+    before = nodes()
     weights = [prod(w.shape) for w in model.weights]
     ledger(model)
-    assert [len(layer._inbound_nodes) for layer in model.layers] == before
+    assert nodes() == before
     assert [prod(w.shape) for w in model.weights] == weights
