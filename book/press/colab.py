@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import nbformat
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
 from pybtex.database import parse_file
 
 from book.press import chapters
@@ -28,6 +28,7 @@ FENCE = re.compile(
     r"(?P<options>(?::[\w-]+:[^\n]*\n)*)(?P<body>.*?)^(?P=fence)[ ]*$",
     flags=re.MULTILINE | re.DOTALL,
 )
+EQUATION = re.compile(r"^\$\$[ ]*\(([\w-]+)\)[ ]*$", flags=re.MULTILINE)
 ROLE = re.compile(r"\{(?P<role>[\w:]+)\}`(?P<text>[^`<]+?)(?:\s*<(?P<target>[^`>]*)>)?`")
 
 
@@ -63,7 +64,18 @@ def authors_and_years(bibliography: Path) -> dict[str, str]:
     return named
 
 
-def plain_markdown(text: str, sources: dict[str, str]) -> str:
+def numbers(notebooks: dict[int, nbformat.NotebookNode]) -> dict[str, str]:
+    """The number of each labelled equation and figure, as the book counts them: chapter.place."""
+    found = {}
+    for chapter, notebook in notebooks.items():
+        prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        figures = [cell.metadata.get("mystnb", {}).get("figure", {}) for cell in notebook.cells]
+        for labels in (EQUATION.findall(prose), [f["name"] for f in figures if "name" in f]):
+            found |= {label: f"{chapter}.{place}" for place, label in enumerate(labels, 1)}
+    return found
+
+
+def plain_markdown(text: str, sources: dict[str, str], numbered: dict[str, str]) -> str:
     """MyST as plain Markdown: directives as quotes with a bold title, roles as their text."""
 
     def quote(match: re.Match) -> str:
@@ -78,25 +90,36 @@ def plain_markdown(text: str, sources: dict[str, str]) -> str:
             bare = [re.sub(r"\((\d+)\)$", r"\1", name) for name in named]
             in_brackets = match["role"] != "cite:t"
             return f"({'; '.join(bare)})" if in_brackets else " and ".join(named)
+        if match["role"] == "eq":
+            return f"({numbered[match['text']]})"
+        if match["role"] == "numref":
+            return f"Figure {numbered[match['text']]}"
         return match["text"]
 
     text = FENCE.sub(quote, text)
     text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE)  # targets of references
-    text = re.sub(r"(\$\$)[ ]*\([\w-]+\)[ ]*$", r"\1", text, flags=re.MULTILINE)  # and labels
+    text = EQUATION.sub(lambda match: f"\\tag{{{numbered[match[1]]}}}\n$$", text)
     return ROLE.sub(words, text)
 
 
 def colab_notebook(
-    notebook: nbformat.NotebookNode, source: str, sources: dict[str, str]
+    notebook: nbformat.NotebookNode, source: str, sources: dict[str, str], numbered: dict[str, str]
 ) -> nbformat.NotebookNode:
-    """A chapter as Colab shows it, with the bootstrap cell after its title."""
+    """A chapter for Colab: a bootstrap cell after the title, a caption below each figure."""
+    cells = []
     for cell in notebook.cells:
+        cells.append(cell)
         if cell.cell_type == "markdown":
-            cell.source = plain_markdown(cell.source, sources)
+            cell.source = plain_markdown(cell.source, sources, numbered)
         if "solution" in cell.metadata.get("tags", []):
             cell.metadata["cellView"] = "form"  # Colab's way to fold code
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        if "name" in figure:
+            caption = plain_markdown(figure["caption"], sources, numbered)
+            caption = f"*Figure {numbered[figure['name']]}. {caption}*"
+            cells.append(new_markdown_cell(caption, id=f"caption-{figure['name']}"))
     bootstrap = new_code_cell(BOOTSTRAP.format(source=source).strip(), id="bootstrap")
-    notebook.cells.insert(1, bootstrap)
+    notebook.cells = [cells[0], bootstrap, *cells[1:]]
     return notebook
 
 
@@ -105,8 +128,11 @@ def write(folder: Path, root: Path = chapters.ROOT, preview: bool = False) -> No
     source = source_at(root)
     sources = authors_and_years(root / "book" / "references.bib")
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
-    for chapter in chapters.find(root):
-        ready = colab_notebook(page_notebook(chapter, preview), source, sources)
+    selected = {int(chapter.name[:2]): chapter for chapter in chapters.find(root)}
+    notebooks = {number: page_notebook(ch, preview) for number, ch in selected.items()}
+    numbered = numbers(notebooks)
+    for number, chapter in selected.items():
+        ready = colab_notebook(notebooks[number], source, sources, numbered)
         nbformat.validate(ready)
         nbformat.write(ready, folder / "notebooks" / f"{chapter.name}.ipynb")
         print(f"{chapter.name}: installs {source}")
