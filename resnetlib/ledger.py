@@ -34,7 +34,6 @@ POINTWISE = {
     *("Divide", "TrueDivide", "Negative", "Relu", "Relu6", "Sigmoid", "Tanh", "Silu", "Gelu"),
 }
 
-
 HTML_HEADER = (
     *("layer", "kind", "output shape", "parameters", "trainable"),
     *("multiply-accumulates", "activation bytes", "receptive field", "stride"),
@@ -108,9 +107,9 @@ class Ledger:
         table = [("layer", "kind", "output", "params", "MACs", unit, "field", "stride")]
         for row in self.rows:
             sizes = (row.params, row.macs, round(row.activation_bytes / divisor))
-            field, stride = _extent(row.receptive_field, "?"), _extent(row.stride, "-")
+            extents = (_extent(row.receptive_field, "?"), _extent(row.stride, "-"))
             shape = _shape(row.output_shape)
-            table.append((row.name, row.kind, shape, *map(_count, sizes), field, stride))
+            table.append((row.name, row.kind, shape, *map(_count, sizes), *extents))
         sizes = (self.params, self.macs, round(self.activation_bytes / divisor))
         table.append(("total", "", "", *map(_count, sizes), "", ""))
         return "\n".join(
@@ -126,9 +125,9 @@ class Ledger:
         table = [HTML_HEADER]
         for row in self.rows:
             sizes = (row.params, row.trainable, row.macs, row.activation_bytes)
-            field, stride = _extent(row.receptive_field, "?"), _extent(row.stride, "–")
+            extents = (_extent(row.receptive_field, "?"), _extent(row.stride, "–"))
             shape = _shape(row.output_shape)
-            table.append((row.name, row.kind, shape, *map(_count, sizes), field, stride))
+            table.append((row.name, row.kind, shape, *map(_count, sizes), *extents))
         sizes = (self.params, self.trainable, self.macs, self.activation_bytes)
         table.append(("total", "", "", *map(_count, sizes), "", ""))
         caption = f"{self.model}: batch of {self.batch_size}, {self.dtype}"
