@@ -77,7 +77,8 @@ def install(python: str, fingerprint: str) -> None:
     with open(LOCK) as file:
         total = len(re.findall(r"^[A-Za-z0-9]", file.read(), flags=re.M))
     print("Setting up .venv from requirements.lock (once for each lock; some minutes)", flush=True)
-    pip = [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    # Compiling every module takes longer than compiling, on import, the few that are used.
+    pip = [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
     # Wheels only: no compiler is needed, and no code of a package runs while it is installed.
     show_progress([*pip, "--only-binary", ":all:", "--require-hashes", "-r", LOCK], total)
     show_progress([*pip, "--quiet", "--no-deps", "--no-build-isolation", "-e", ROOT], total)
