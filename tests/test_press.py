@@ -195,3 +195,18 @@ def test_unknown_action_lists_the_actions():
     assert run.returncode == 2
     assert "no action 'publsh'" in run.stdout
     assert "preview" in run.stdout
+
+
+def test_profiles_name_real_chapters_and_their_parameters():
+    profiles = yaml.safe_load((chapters.ROOT / "book" / "profiles.yml").read_text("utf-8"))
+    assert not profiles["quick"], "the quick size is the notebooks' own"
+    known = {chapter.name: chapter for chapter in chapters.find()}
+    for name, values in profiles["full"].items():
+        (cell,) = (
+            cell
+            for cell in chapters.code_cells(chapters.read(known[name].source))
+            if "parameters" in cell.metadata.get("tags", [])
+        )
+        sizes = {}
+        exec(cell.source, sizes)
+        assert set(values) <= set(sizes), f"{name} has no such parameter"
