@@ -149,8 +149,15 @@ def ledger(model: keras.Model, batch_size: int = 1, dtype: str = "float32") -> L
 
     The receptive field is the theoretical one: the side of the square of input pixels that can
     change one output value, as if the image had no border; where branches meet it is the largest.
-    A custom layer with the attributes `strides` and `kernel_size` or `pool_size` is read as a
-    sliding window; any other layer that the ledger does not know has None, shown as "?".
+    A layer that the ledger does not know has None, shown as "?".
+
+    A layer of your own is read when it says two things, each only where it applies:
+    - the attributes `strides` and `kernel_size` or `pool_size` (an integer or a (height, width)
+      pair; `dilation_rate` if it has one): a window that slides. A layer that works on each pixel
+      alone has `kernel_size = 1` and `strides = 1`, which may be attributes of the class.
+    - the method `macs(input_shape, output_shape)` returns its multiply-accumulates for one image,
+      an integer; the shapes are tuples without the batch, of its first input and its first
+      output. It goes before every rule of the ledger.
     Taught in chapter 2.
     """
     if dtype not in BYTES:
@@ -172,7 +179,7 @@ def ledger(model: keras.Model, batch_size: int = 1, dtype: str = "float32") -> L
                 output_shape=call.shapes[0],
                 params=sum(prod(w.shape) for w in weights),
                 trainable=sum(prod(w.shape) for w in weights if id(w) in moving),
-                macs=_macs(call),
+                macs=_macs(call, [rows[i].output_shape for i in call.inputs]),
                 activation_bytes=batch_size * BYTES[dtype] * sum(map(prod, call.shapes)),
                 receptive_field=_plain(size),
                 stride=_plain(stride),
@@ -241,8 +248,10 @@ def _shapes(name: str, outputs: Sequence[keras.KerasTensor]) -> tuple[tuple[int,
     return shapes
 
 
-def _macs(call: _Call) -> int | None:
-    """Return kernel weights times output positions."""
+def _macs(call: _Call, inputs: list[tuple[int, ...]]) -> int | None:
+    """Return what the layer says, or kernel weights times output positions."""
+    if hasattr(call.op, "macs"):
+        return call.op.macs(inputs[0], call.shapes[0])
     if not isinstance(call.op, KERNEL_LAYERS):
         return None if _weights(call.op) and not isinstance(call.op, SCALE_LAYERS) else 0
     positions = prod(call.shapes[0][:-1])

@@ -1,4 +1,4 @@
-"""Convolution and pooling in NumPy alone, forwards and backwards: written to be read.
+"""The layers in NumPy alone, convolution, pooling and batch norm also backwards: to be read.
 
 Images have the shape (N, H, W, C): images, height, width, channels. Kernels have the shape
 (KH, KW, C / groups, F), with F filters, as in Keras. A window's size, its stride and its dilation
@@ -6,7 +6,8 @@ are an integer or a (height, width) pair. Padding is "valid" (none), "same" (the
 ceil(size / stride) pixels) or an integer: that many pixels on every side. Results are floating
 point: floats keep their precision, integers (a uint8 photo) become float32.
 
-A bad value raises a ValueError that names it. Chapters 02 and 03 teach this module.
+A bad value raises a ValueError that names it. Chapters 02, 03, 06, 07, 10, 12 and 15 teach this
+module; each function names its own.
 """
 
 import math
@@ -301,6 +302,174 @@ def depthwise_max_pool(x: Array, pool_size: int) -> Array:
     return x.reshape(n, height, width, channels // pool_size, pool_size).max(axis=4)
 
 
+# Batch normalisation. Every function takes features (..., C) and treats each channel alone.
+
+
+def batch_norm(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    mean: Array | None = None,
+    variance: Array | None = None,
+    epsilon: float = 1e-3,
+) -> Array:
+    """Return gamma · (x − mean) / √(variance + epsilon) + beta, of x's shape.
+
+    In training, mean and variance are the batch's own (None); afterwards they are the moving
+    averages, so that one image's result does not depend on the others in its batch.
+    Arguments: x (..., C); gamma, beta, mean, variance (C,); epsilon > 0, Keras' default.
+    Source: Ioffe and Szegedy 2015, algorithm 1. Chapter 10.
+    """
+    x, gamma, beta = _normalisation(x, gamma, beta)
+    if (mean is None) != (variance is None):
+        raise ValueError("give both mean and variance (inference) or neither (training)")
+    if mean is None:
+        mean, variance = batch_statistics(x)
+    mean = _vector("mean", mean, x.shape[-1], "channel of x")
+    variance = _vector("variance", variance, x.shape[-1], "channel of x")
+    return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+
+
+def batch_statistics(x: Array) -> tuple[Array, Array]:
+    """Return each channel's mean and variance over all other axes: (C,), (C,).
+
+    The variance divides by the number of values m, in Keras also where it enters the moving
+    average; the paper and Torch divide by m − 1 there.
+    Source: Ioffe and Szegedy 2015, algorithm 1. Chapter 10.
+    """
+    x = _floating(x)
+    others = tuple(range(x.ndim - 1))
+    return x.mean(axis=others), x.var(axis=others)
+
+
+def moving_average(old: Array, new: Array, momentum: float = 0.99) -> Array:
+    """Return momentum · old + (1 − momentum) · new: what a layer remembers of all its batches.
+
+    Arguments: old and new of one shape; momentum 0 to 1, Keras' default. Torch's momentum is the
+    share of the new value, 1 − momentum here.
+    Source: Ioffe and Szegedy 2015, section 3.1. Chapter 10.
+    """
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum must be between 0 and 1, not {momentum!r}")
+    return momentum * _floating(old) + (1 - momentum) * _floating(new)
+
+
+def batch_norm_backward(
+    dy: Array, x: Array, gamma: Array, epsilon: float = 1e-3
+) -> tuple[Array, Array, Array]:
+    """Return a loss's gradients by a training batch norm's x, gamma and beta: (dx, dgamma, dbeta).
+
+    Each x also moves its batch's mean and variance; that is what the two means take away.
+    Arguments: dy and x (..., C); gamma (C,); epsilon as in `batch_norm`.
+    Source: Ioffe and Szegedy 2015, section 3, with the sums collected. Chapter 10.
+    """
+    x, gamma, _ = _normalisation(x, gamma, gamma)
+    dy = _gradient(dy, x.shape)
+    mean, variance = batch_statistics(x)
+    deviation = np.sqrt(variance + epsilon)
+    normal = (x - mean) / deviation
+    others = tuple(range(x.ndim - 1))
+    dgamma, dbeta = (dy * normal).sum(axis=others), dy.sum(axis=others)
+    m = x.size // x.shape[-1]  # values per channel
+    return gamma / deviation * (dy - dbeta / m - normal * dgamma / m), dgamma, dbeta
+
+
+# The lineage's own layers
+
+
+def scaled_tanh(x: Array) -> Array:
+    """Return 1.7159 · tanh(2x / 3), of any shape; it maps −1, 0 and 1 to themselves.
+
+    Source: LeCun et al. 1998, equation 6 and appendix A. Chapter 06.
+    """
+    return 1.7159 * np.tanh(2 / 3 * _floating(x))
+
+
+def trainable_subsampling(x: Array, coefficient: Array, bias: Array) -> Array:
+    """Return coefficient · (sum of each 2×2 window) + bias, map by map: (N, ⌊H/2⌋, ⌊W/2⌋, C).
+
+    Arguments: x (N, H, W, C); coefficient and bias (C,), one of each per map. The paper squashes
+    the result; that is `scaled_tanh`, and not done here.
+    Source: LeCun et al. 1998, section II.B (layer S2). Chapter 06.
+    """
+    x = _floating(_images(x))
+    coefficient = _vector("coefficient", coefficient, x.shape[3], "map of x")
+    bias = _vector("bias", bias, x.shape[3], "map of x")
+    return patches(x, 2, strides=2).sum(axis=(3, 4)) * coefficient + bias
+
+
+def rbf(x: Array, codes: Array) -> Array:
+    """Return the squared distances of each row of x to all codes: (N, I).
+
+    y[n, i] = Σ (x[n, j] − codes[i, j])²   over j. The smallest one names the class.
+
+    Arguments: x (N, J); codes (I, J), in LeNet-5 ten codes of 84 values −1 or +1.
+    Source: LeCun et al. 1998, equation 7. Chapter 06.
+    """
+    x, codes = _floating(x), _floating(codes)
+    if x.ndim != 2 or codes.ndim != 2 or x.shape[1] != codes.shape[1]:
+        raise ValueError(
+            "x must have the shape (images, features) and codes (classes, features), "
+            f"not {x.shape} and {codes.shape}"
+        )
+    return np.square(x[:, np.newaxis] - codes).sum(axis=2)
+
+
+def local_response_normalization(
+    x: Array, k: float = 2, n: int = 5, alpha: float = 1e-4, beta: float = 0.75
+) -> Array:
+    """Return x / (k + alpha · Σ x²)^beta, the sum over the n channels around each: (N, H, W, C).
+
+    Arguments: x (N, H, W, C); n, an odd integer ≥ 1. The sum has fewer terms at the first and the
+    last channels. alpha is not divided by n, although Torch's layer does it; `tf.nn` calls n // 2
+    depth_radius and k bias.
+    Source: Krizhevsky, Sutskever and Hinton 2012, section 3.3. Chapter 07.
+    """
+    x = _floating(_images(x))
+    _check_positive("n", n)
+    if n % 2 == 0:
+        raise ValueError(f"n must be odd, so that as many channels lie on both sides, not {n}")
+    around = np.pad(np.square(x), [(0, 0)] * 3 + [(n // 2, n // 2)])
+    return x / (k + alpha * sliding_window_view(around, n, axis=3).sum(axis=4)) ** beta
+
+
+def zero_pad_shortcut(x: Array, filters: int, strides: int = 1) -> Array:
+    """Return every strides-th pixel, with zeros as new channels: (N, ⌈H/s⌉, ⌈W/s⌉, filters).
+
+    Arguments: x (N, H, W, C); filters ≥ C. (filters − C) // 2 of the new channels come before the
+    old ones, the rest after; the paper does not say where they go.
+    Source: He et al. 2015, section 3.3, option A. Chapter 12.
+    """
+    x = _floating(_images(x))
+    _check_positive("filters", filters)
+    _check_positive("strides", strides)
+    new = filters - x.shape[3]
+    if new < 0:
+        raise ValueError(f"filters must be at least the {x.shape[3]} channels of x, not {filters}")
+    channels = (new // 2, new - new // 2)
+    return np.pad(x[:, ::strides, ::strides], [(0, 0), (0, 0), (0, 0), channels])
+
+
+def squeeze_excite(x: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> Array:
+    """Return x with each channel scaled by sigmoid(relu(z @ w1 + b1) @ w2 + b2), z its mean.
+
+    Arguments: x (N, H, W, C); w1 (C, R); b1 (R,); w2 (R, C); b2 (C,). Result: (N, H, W, C).
+    Source: Hu, Shen and Sun 2018, equations 2 to 4; they leave the biases out. Chapter 15.
+    """
+    x = _floating(_images(x))
+    channels, (w1, w2) = x.shape[3], map(_floating, (w1, w2))
+    if w1.ndim != 2 or w2.shape != w1.shape[::-1] or w1.shape[0] != channels:
+        raise ValueError(
+            f"w1 and w2 must have the shapes ({channels}, R) and (R, {channels}) "
+            f"for the {channels} channels of x, not {w1.shape} and {w2.shape}"
+        )
+    b1 = _vector("b1", b1, w1.shape[1], "column of w1")
+    b2 = _vector("b2", b2, channels, "channel of x")
+    hidden = np.maximum(global_average_pool(x) @ w1 + b1, 0)
+    scale = 1 / (1 + np.exp(-(hidden @ w2 + b2)))
+    return x * scale[:, np.newaxis, np.newaxis]
+
+
 # Private: shapes, dtypes and what to say when they are wrong
 
 
@@ -366,6 +535,21 @@ def _gradient(dy: Array, shape: tuple[int, ...]) -> Array:
     return dy
 
 
+def _normalisation(x: Array, gamma: Array, beta: Array) -> tuple[Array, Array, Array]:
+    x = _floating(x)
+    if x.ndim < 2:
+        raise ValueError(f"x must have the shape (..., channels), not {x.shape}")
+    gamma = _vector("gamma", gamma, x.shape[-1], "channel of x")
+    return x, gamma, _vector("beta", beta, x.shape[-1], "channel of x")
+
+
+def _vector(name: str, value: Array, length: int, of: str) -> Array:
+    value = _floating(value)
+    if value.shape != (length,):
+        raise ValueError(f"{name} must have the shape ({length},), one per {of}, not {value.shape}")
+    return value
+
+
 def _convolution(x: Array, kernel: Array, bias: Array | None, groups: int) -> list[Array]:
     """Return image, kernel and bias (zeros if None) in one dtype, if their shapes match."""
     x, kernel = _floating(_images(x)), _floating(kernel)
@@ -383,9 +567,8 @@ def _convolution(x: Array, kernel: Array, bias: Array | None, groups: int) -> li
         )
     if filters % groups:
         raise ValueError(f"groups must divide the {filters} filters of the kernel, not be {groups}")
-    bias = np.zeros(filters, kernel.dtype) if bias is None else _floating(bias)
-    if bias.shape != (filters,):
-        raise ValueError(f"bias must have the shape ({filters},), one per filter, not {bias.shape}")
+    bias = np.zeros(filters, kernel.dtype) if bias is None else bias
+    bias = _vector("bias", bias, filters, "filter")
     dtype = np.result_type(x, kernel, bias)
     return [array.astype(dtype, copy=False) for array in (x, kernel, bias)]
 

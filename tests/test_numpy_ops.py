@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 
@@ -12,18 +13,28 @@ from resnetlib import numpy_ops
 from resnetlib.numpy_ops import (
     average_pool,
     average_pool_backward,
+    batch_norm,
+    batch_norm_backward,
+    batch_statistics,
     conv2d_backward,
     conv2d_loops,
     conv2d_matmul,
     depthwise_max_pool,
     global_average_pool,
     global_average_pool_backward,
+    local_response_normalization,
     max_pool,
     max_pool_backward,
+    moving_average,
     output_size,
     pad_amounts,
     patches,
     patches_backward,
+    rbf,
+    scaled_tanh,
+    squeeze_excite,
+    trainable_subsampling,
+    zero_pad_shortcut,
 )
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -464,10 +475,190 @@ def test_gradient_dtype(given, result):
     assert [gradient.dtype.name for gradient in gradients] == [result] * 6
 
 
+# Batch normalisation
+
+
+@pytest.fixture(params=[(32, 3), (4, 5, 6, 3)], ids=["vectors", "images"])
+def normalised(request, rng):
+    """x with channels of different mean and width, its gamma and beta, and a gradient of y."""
+    x = (rng.normal(size=request.param) * [1, 5, 0.2] + [0, -3, 7]).astype(np.float32)
+    gamma, beta = rng.normal(size=(2, 3)).astype(np.float32)
+    return x, gamma, beta, rng.normal(size=x.shape).astype(np.float32)
+
+
+def keras_layer(x, gamma, beta, **keywords):
+    import keras
+
+    layer = keras.layers.BatchNormalization(**keywords)
+    layer.build(x.shape)
+    layer.gamma.assign(gamma)
+    layer.beta.assign(beta)
+    return layer
+
+
+def test_batch_norm_by_hand():
+    x = np.array([[1, 10], [3, 10], [5, 40]], np.float64)  # variances 8/3 and 200
+    y = batch_norm(x, np.array([2, 1]), np.array([0, 5]), epsilon=1 / 3)
+    expected = np.array([[-4 / 3**0.5, -10], [0, -10], [4 / 3**0.5, 20]])
+    expected[:, 1] = 5 + expected[:, 1] / (200 + 1 / 3) ** 0.5
+    np.testing.assert_allclose(y, expected, rtol=1e-12)
+    # (x − mean) · 3 / 4 + 1, each image for itself
+    y = batch_norm(np.array([[4.0], [8.0]]), [3], [1], mean=[4], variance=[15], epsilon=1)
+    assert y.tolist() == [[1], [4]]
+
+
+def test_batch_norm_equals_keras(normalised):
+    """Forwards in training and afterwards, and the moving averages after three batches."""
+    x, gamma, beta, _ = normalised
+    layer = keras_layer(x, gamma, beta, momentum=0.8, epsilon=1e-4)
+    moving_mean, moving_variance = np.zeros(3, np.float32), np.ones(3, np.float32)
+    for batch in (x, 2 * x + 1, x[::2]):
+        y = layer(batch, training=True)
+        np.testing.assert_allclose(batch_norm(batch, gamma, beta, epsilon=1e-4), y, atol=1e-4)
+        mean, variance = batch_statistics(batch)
+        moving_mean = moving_average(moving_mean, mean, 0.8)
+        moving_variance = moving_average(moving_variance, variance, 0.8)
+    np.testing.assert_allclose(moving_mean, layer.moving_mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(moving_variance, layer.moving_variance, rtol=1e-5)
+    y = batch_norm(x, gamma, beta, moving_mean, moving_variance, epsilon=1e-4)
+    np.testing.assert_allclose(y, layer(x, training=False), rtol=1e-5, atol=1e-5)
+
+
+def test_batch_norm_has_the_constants_of_keras(normalised):
+    x, gamma, beta, dy = normalised
+    layer = keras_layer(x, gamma, beta)
+    y = layer(x, training=True)
+    np.testing.assert_allclose(batch_norm(x, gamma, beta), y, atol=1e-4)
+    expected = moving_average(np.zeros(3), batch_statistics(x)[0])
+    np.testing.assert_allclose(expected, layer.moving_mean, rtol=1e-5, atol=1e-7)
+    for ours, own in zip(
+        batch_norm_backward(dy, x, gamma), batch_norm_backward(dy, x, gamma, 1e-3), strict=True
+    ):
+        np.testing.assert_array_equal(ours, own)
+
+
+def test_batch_norm_gradients_equal_keras(normalised):
+    import tensorflow as tf
+
+    x, gamma, beta, dy = normalised
+    layer, variable = keras_layer(x, gamma, beta, epsilon=1e-2), tf.Variable(x)
+    with tf.GradientTape() as tape:
+        y = layer(variable, training=True)
+    sources = [variable, *(weight.value for weight in layer.trainable_weights)]
+    expected = tape.gradient(y, sources, output_gradients=tf.constant(dy))
+    for ours, theirs in zip(batch_norm_backward(dy, x, gamma, 1e-2), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5)
+
+
+def test_batch_norm_gradients(normalised):
+    x, gamma, beta, dy = (array.astype(np.float64) for array in normalised)
+    dx, dgamma, dbeta = batch_norm_backward(dy, x, gamma, 1e-2)
+    assert_gradient(dx, lambda a: batch_norm(a, gamma, beta, epsilon=1e-2), x, dy, step=1e-5)
+    assert_gradient(dgamma, lambda a: batch_norm(x, a, beta, epsilon=1e-2), gamma, dy, step=1e-5)
+    assert_gradient(dbeta, lambda a: batch_norm(x, gamma, a, epsilon=1e-2), beta, dy, step=1e-5)
+
+
+# The lineage's own layers
+
+
+def test_scaled_tanh_by_hand():
+    np.testing.assert_allclose(scaled_tanh(np.array([-1.0, 0, 1])), [-1, 0, 1], atol=1e-5)
+    np.testing.assert_allclose(scaled_tanh(np.array([3.0])), 1.7159 * 0.9640275800758169)
+    np.testing.assert_allclose(scaled_tanh(np.array([99.0])), 1.7159)  # the amplitude
+
+
+def test_trainable_subsampling_by_hand():
+    x = np.array([[1, 2, 3, 9], [4, 5, 6, 9], [9, 9, 9, 9]]).reshape(1, 3, 4, 1)
+    x = np.concatenate([x, -x], axis=3)
+    y = trainable_subsampling(x, np.array([10, 1]), np.array([0.5, 100]))
+    assert y.tolist() == [[[[120.5, 88], [270.5, 73]]]]  # sums 12 and 27; the odd row is left out
+
+
+def test_trainable_subsampling_is_four_times_an_average(rng):
+    x, coefficient, bias = integers(rng, 2, 6, 8, 3), integers(rng, 3), integers(rng, 3)
+    expected = 4 * average_pool(x) * coefficient + bias
+    np.testing.assert_allclose(trainable_subsampling(x, coefficient, bias), expected, rtol=1e-6)
+
+
+def test_rbf_by_hand():
+    codes = np.array([[1, -1, 1], [-1, -1, -1]])
+    assert rbf(np.array([[1, -1, 1], [0, 0, 2]]), codes).tolist() == [[0, 8], [3, 11]]
+
+
+def test_rbf_equals_expanded_squares(rng):
+    x, codes = rng.normal(size=(5, 84)), rng.choice([-1.0, 1.0], (10, 84))
+    expected = np.square(x).sum(1, keepdims=True) - 2 * x @ codes.T + 84
+    np.testing.assert_allclose(rbf(x, codes), expected, rtol=1e-9)
+
+
+def test_local_response_normalization_by_hand():
+    x = np.array([1, 2, 3, 4.0]).reshape(1, 1, 1, 4)
+    y = local_response_normalization(x, k=1, n=3, alpha=1, beta=1)
+    assert y.ravel().tolist() == [1 / 6, 2 / 15, 3 / 30, 4 / 26]
+    np.testing.assert_allclose(
+        local_response_normalization(np.full((1, 1, 1, 1), 100.0)).item(), 100 / 3**0.75
+    )
+
+
+@pytest.mark.parametrize(
+    "constants", [(2, 5, 1e-4, 0.75), (1, 3, 0.5, 0.5), (1, 1, 1, 1), (3, 15, 0.01, 2)]
+)
+def test_local_response_normalization_equals_tensorflow(rng, constants):
+    import tensorflow as tf
+
+    k, n, alpha, beta = constants
+    x = 10 * integers(rng, 2, 3, 4, 7)
+    expected = tf.nn.local_response_normalization(x, n // 2, k, alpha, beta)
+    y = local_response_normalization(x, *constants)
+    np.testing.assert_allclose(y, expected, rtol=1e-4)
+    if constants == (2, 5, 1e-4, 0.75):
+        np.testing.assert_array_equal(local_response_normalization(x), y)  # the paper's own
+
+
+def test_zero_pad_shortcut_by_hand():
+    x = np.arange(1, 7).reshape(1, 2, 3, 1)
+    y = zero_pad_shortcut(x, 4, 2)
+    assert y.tolist() == [[[[0, 1, 0, 0], [0, 3, 0, 0]]]]  # one zero before, two after
+    assert zero_pad_shortcut(x, 3).tolist() == np.pad(x, ((0, 0),) * 3 + ((1, 1),)).tolist()
+    assert zero_pad_shortcut(x, 1).tolist() == x.tolist()
+
+
+def test_squeeze_excite_by_hand():
+    x = np.array([[1, 8], [3, 0]], np.float64).reshape(1, 1, 2, 2)  # means 2 and 4
+    w1, b1 = np.array([[1, 1], [-1, 0]]), np.array([1, -1])  # relu(−1), relu(1) = 0, 1
+    w2, b2 = np.array([[9, 9], [1, 0]]), np.array([-1, np.log(3)])  # sigmoid(0), sigmoid(log 3)
+    y = squeeze_excite(x, w1, b1, w2, b2)
+    np.testing.assert_allclose(y, [[[[0.5, 6], [1.5, 0]]]], rtol=1e-12)
+
+
+def test_squeeze_excite_equals_keras(ops, rng):
+    x, w1, b1 = rng.normal(size=(3, 4, 5, 6)), rng.normal(size=(6, 2)), rng.normal(size=2)
+    w2, b2 = rng.normal(size=(2, 6)), rng.normal(size=6)
+    hidden = ops.relu(ops.mean(x, (1, 2), keepdims=True) @ w1 + b1)
+    expected = ops.sigmoid(hidden @ w2 + b2) * x
+    np.testing.assert_allclose(squeeze_excite(x, w1, b1, w2, b2), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_dtype_of_the_lineages_layers(dtype):
+    x, one = np.ones((1, 4, 4, 2), dtype), np.ones(2, dtype)
+    square = np.ones((2, 2), dtype)
+    results = [
+        *(batch_norm(x, one, one), batch_norm(x, one, one, one, one), *batch_statistics(x)),
+        *(moving_average(one, one), *batch_norm_backward(x, x, one)),
+        *(scaled_tanh(x), trainable_subsampling(x, one, one), rbf(square, square)),
+        *(local_response_normalization(x), zero_pad_shortcut(x, 3)),
+        squeeze_excite(x, square, one, square, one),
+    ]
+    expected = "float64" if dtype == "float64" else "float32"
+    assert {result.dtype.name for result in results} == {expected}
+
+
 # Manners
 
 X = np.ones((1, 6, 6, 4), np.float32)
 KERNEL = np.ones((3, 3, 4, 2), np.float32)
+ONE = np.ones(4, np.float32)
 
 
 def test_nothing_is_changed_in_place(rng):
@@ -550,6 +741,50 @@ def test_nothing_is_changed_in_place(rng):
         (lambda: average_pool_backward(X, X), r"dy .* the output, \(1, 3, 3, 4\), not"),
         (lambda: global_average_pool_backward(X, X), r"dy .* the output, \(1, 4\), not"),
         (lambda: patches_backward(X, X, 3), r"dy .* the output, \(1, 4, 4, 3, 3, 4\), not"),
+        (lambda: batch_norm(ONE, ONE, ONE), r"x must have the shape \(..., channels\), not \(4,\)"),
+        (
+            lambda: batch_norm(X, ONE[1:], ONE),
+            r"gamma must have the shape \(4,\), one per channel of x, not \(3,\)",
+        ),
+        (lambda: batch_norm(X, ONE, 1), r"beta must have the shape \(4,\), .* not \(\)"),
+        (lambda: batch_norm(X, ONE, ONE, ONE), "give both mean and variance"),
+        (lambda: batch_norm(X, ONE, ONE, X, ONE), r"mean must have the shape \(4,\)"),
+        (lambda: batch_norm(X, ONE, ONE, ONE, X), r"variance must have the shape \(4,\)"),
+        (lambda: batch_norm_backward(ONE, X, ONE), r"dy must have .*\(1, 6, 6, 4\), not \(4,\)"),
+        (lambda: batch_norm_backward(X, X, X), r"gamma must have the shape \(4,\)"),
+        (lambda: moving_average(0, 1, 99), "momentum must be between 0 and 1, not 99"),
+        (
+            lambda: trainable_subsampling(X, ONE[1:], ONE),
+            r"coefficient must have the shape \(4,\), one per map of x, not \(3,\)",
+        ),
+        (lambda: trainable_subsampling(X, ONE, 0), r"bias must have the shape \(4,\)"),
+        (lambda: trainable_subsampling(X[:, :1], ONE, ONE), "a window of 2"),
+        (
+            lambda: rbf(X[0, 0], np.ones((10, 84))),
+            r"x must have .* codes \(classes, features\), not \(6, 4\) and \(10, 84\)",
+        ),
+        (lambda: rbf(X, ONE), r"not \(1, 6, 6, 4\) and \(4,\)"),
+        (lambda: local_response_normalization(X, n=4), "n must be odd, .* not 4"),
+        (lambda: local_response_normalization(X, n=-1), "n must be an integer of at least 1"),
+        (lambda: zero_pad_shortcut(X, 3), "filters must be at least the 4 channels of x, not 3"),
+        (lambda: zero_pad_shortcut(X, 4, 0), "strides must be an integer of at least 1, not 0"),
+        (lambda: zero_pad_shortcut(X, 8.0), "filters must be an integer of at least 1, not 8.0"),
+        (
+            lambda: squeeze_excite(X, np.ones((4, 2)), ONE[:2], np.ones((4, 2)), ONE),
+            r"w1 and w2 must have the shapes \(4, R\) and \(R, 4\) .* not \(4, 2\) and \(4, 2\)",
+        ),
+        (
+            lambda: squeeze_excite(X, np.ones((3, 2)), ONE[:2], np.ones((2, 3)), ONE),
+            r"for the 4 channels of x, not \(3, 2\) and \(2, 3\)",
+        ),
+        (
+            lambda: squeeze_excite(X, np.ones((4, 2)), ONE, np.ones((2, 4)), ONE),
+            r"b1 must have the shape \(2,\), one per column of w1, not \(4,\)",
+        ),
+        (
+            lambda: squeeze_excite(X, np.ones((4, 2)), ONE[:2], np.ones((2, 4)), 0),
+            r"b2 must have the shape \(4,\)",
+        ),
     ],
 )
 def test_bad_arguments_are_named(call, message):
@@ -572,6 +807,10 @@ def test_bad_arguments_are_named(call, message):
         lambda x: max_pool_backward(x, x),
         lambda x: average_pool_backward(x, x),
         lambda x: global_average_pool_backward(x, x),
+        lambda x: trainable_subsampling(x, ONE, ONE),
+        local_response_normalization,
+        lambda x: zero_pad_shortcut(x, 8),
+        lambda x: squeeze_excite(x, KERNEL, ONE, KERNEL, ONE),
     ],
 )
 def test_a_single_image_is_refused_with_the_remedy(function):
@@ -592,6 +831,6 @@ def test_import_brings_numpy_only():
 def test_every_public_function_has_a_docstring_that_names_its_chapter():
     functions = [f for name, f in vars(numpy_ops).items() if callable(f) and name[0] != "_"]
     own = [f for f in functions if getattr(f, "__module__", "") == numpy_ops.__name__]
-    assert len(own) == 14
+    assert len(own) == 24
     for function in own:
-        assert "Chapter 0" in function.__doc__, function.__name__
+        assert re.search(r"Chapter [01]\d\.$", function.__doc__.strip()), function.__name__
