@@ -22,10 +22,17 @@ LAST_GAMMA = "zeros"
 
 
 def conv(
-    x: keras.KerasTensor, filters: int, kernel_size: int, strides: int = 1, *, name: str
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    strides: int = 1,
+    *,
+    name: str,
+    groups: int = 1,
 ) -> keras.KerasTensor:
     """Return a convolution without bias that pads kernel_size // 2 zeros on every side.
 
+    groups: each of so many equal parts of the channels is read by its own part of the filters.
     Keras' own "same" pads one side only when a stride of 2 meets an even size; the papers' code
     and torchvision pad both sides, and weights trained one way lose accuracy the other way.
     Result: (N, ceil(H / strides), ceil(W / strides), filters) for an odd kernel_size.
@@ -40,6 +47,7 @@ def conv(
         kernel_size,
         strides,
         padding,
+        groups=groups,
         use_bias=False,
         kernel_initializer=HE,
         name=f"{name}_conv",
@@ -81,6 +89,23 @@ def conv_bn_relu(
 def bn_relu(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
     """Return batch normalisation, then ReLU: what comes before each convolution since 2016."""
     return relu(batch_norm(x, name=name), name=name)
+
+
+def separable_conv_bn(x: keras.KerasTensor, filters: int, *, name: str) -> keras.KerasTensor:
+    """Return 3×3 in each channel alone, then 1×1 across channels, then batch normalisation.
+
+    No ReLU stands between the two (Chollet 2017, section 4.7), so He's initial weights are for the
+    second; the first keeps Keras' own. Taught in chapter 14.
+    """
+    x = layers.SeparableConv2D(
+        filters,
+        3,
+        padding="same",
+        use_bias=False,
+        pointwise_initializer=HE,
+        name=f"{name}_conv",
+    )(x)
+    return batch_norm(x, name=name)
 
 
 def basic_branch(
@@ -193,7 +218,12 @@ def squeeze_excite(x: keras.KerasTensor, ratio: int = 16, *, name: str) -> keras
     return layers.Multiply(name=f"{name}_scale")([x, scale])
 
 
-def classifier(x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
-    """Return logits (N, classes): global average pooling, then one dense layer, called "fc"."""
+def classifier(x: keras.KerasTensor, classes: int, dropout: float = 0) -> keras.KerasTensor:
+    """Return logits (N, classes): global average pooling, then one dense layer, called "fc".
+
+    dropout: the share of the means that training drops between the two.
+    """
     x = layers.GlobalAveragePooling2D(name="pool")(x)
+    if dropout:
+        x = layers.Dropout(dropout, name="dropout")(x)
     return layers.Dense(classes, name="fc")(x)

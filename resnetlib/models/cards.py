@@ -250,3 +250,93 @@ MODELS |= {
         chapter=13,
     ),
 }
+
+# ---------------------------------------------------------------- Xception
+CHOLLET_2017 = "Chollet 2017, Xception: deep learning with depthwise separable convolutions"
+MODELS |= {
+    "xception": Card(
+        family="xception",
+        input_shape=(299, 299, 3),
+        classes=1000,
+        trainable=22_855_952,
+        total=22_910_480,
+        macs=8_357_403_496,
+        stages={
+            "block4_add": (19, 19, 728),
+            "block12_add": (19, 19, 728),
+            "block14_b_relu": (10, 10, 2048),
+        },
+        source=f"{CHOLLET_2017}, figure 5 and table 3",
+        departures="Padding is that of the author's own code in keras.applications: none in the "
+        "stem, Keras' 'same' in the pooling, which is lopsided at even sizes. Batch norm has the "
+        "course's constants (momentum 0.9, epsilon 1e-5), not Keras' (0.99, 1e-3). No dropout "
+        "before the logits (the paper drops half for ImageNet), as in that code.",
+        chapter=14,
+        min_size=32,
+    ),
+    "xception_mini": Card(
+        family="xception",
+        input_shape=(28, 28, 1),
+        classes=10,
+        trainable=145_434,
+        total=148_218,
+        macs=3_762_352,
+        stages={
+            "block2_add": (6, 6, 64),
+            "block4_add": (6, 6, 64),
+            "block6_b_relu": (3, 3, 256),
+        },
+        source=f"ours, after {CHOLLET_2017}, figure 5",
+        departures="One entry block and two middle blocks, with 2 to 11 times fewer filters.",
+        chapter=14,
+        min_size=8,
+    ),
+}
+
+# ---------------------------------------------------------------- squeeze and excitation
+HU_2018 = "Hu et al. 2018, Squeeze-and-excitation networks"
+SE_BIASES = "The dense layers of a squeeze-and-excitation block have biases (the authors' code)."
+_senet = partial(_resnet, family="senet", chapter=15)
+MODELS |= {
+    # resnet20 plus three blocks each of 49, 162 and 580: C·⌊C/16⌋ twice, and C + ⌊C/16⌋ biases.
+    "se_resnet20": _senet(
+        input_shape=(32, 32, 3),
+        classes=10,
+        trainable=272_095,
+        total=273_471,
+        macs=40_553_056,
+        stages=_cifar(3),
+        source=f"{HU_2018}, figure 3, in the network of {HE_2015}, section 4.2",
+        departures=f"{SYMMETRIC} {ZERO_GAMMA} {SE_BIASES}",
+        min_size=8,
+    ),
+    # resnet50 plus 2,530,992, of which 16,048 are biases.
+    "se_resnet50": _senet(
+        trainable=28_088_024,
+        total=28_141_144,
+        macs=3_860_488_192,
+        stages=_imagenet((3, 4, 6, 3), BOTTLENECK),
+        source=f"{HU_2018}, table 1",
+        departures=f"{SYMMETRIC} {ZERO_GAMMA} {SE_BIASES}",
+    ),
+    "senet154": _senet(
+        trainable=115_088_984,
+        total=115_336_536,
+        macs=20_688_363_520,
+        stages=_imagenet((3, 8, 36, 3), BOTTLENECK),
+        source=f"{HU_2018}, appendix, and the authors' published network",
+        departures=f"{SYMMETRIC} {ZERO_GAMMA} {SE_BIASES} The max pooling pads after the "
+        "last pixel only, as that code does at even sizes.",
+    ),
+    "se_resnet_mini": _senet(
+        input_shape=(28, 28, 1),
+        classes=10,
+        trainable=77_830,
+        total=78_310,
+        macs=2_581_504,
+        stages=MODELS["resnet_mini"].stages,
+        source=f"ours: resnet_mini after {HU_2018}, figure 3",
+        departures="One block a stage, each with a stride of 2; a ratio of 4, not 16.",
+        min_size=8,
+    ),
+}
