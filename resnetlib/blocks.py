@@ -3,7 +3,11 @@
 `x` is the trunk, `y` the residual branch. Every function takes and returns a tensor (N, H, W, C).
 """
 
+import math
+from collections.abc import Sequence
+
 import keras
+import numpy as np
 from keras import layers, ops
 
 # The initial weights of every convolution before a ReLU (He et al. 2015, "Delving deep into
@@ -201,6 +205,235 @@ class ZeroPadShortcut(layers.Layer):
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "filters": self.filters, "strides": self.strides}
+
+
+def conv_relu(
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    strides: int = 1,
+    *,
+    name: str,
+    padding: int | None = None,
+    groups: int = 1,
+) -> keras.KerasTensor:
+    """Return a convolution with bias and ReLU, the layer of the networks before batch norm.
+
+    padding: zeros on every side; None takes kernel_size // 2, which keeps the size at stride 1.
+    groups: into how many parts the channels are cut; each part has its own filters. TensorFlow has
+        no gradient of this on a CPU, so Keras compiles the layer by XLA there, and it trains.
+    """
+    padding = kernel_size // 2 if padding is None else padding
+    same = strides == 1 and padding == kernel_size // 2  # then Keras pads both sides alike
+    if padding and not same:
+        x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides,
+        "same" if same else "valid",
+        groups=groups,
+        activation="relu",
+        kernel_initializer=HE,
+        name=name,
+    )(x)
+
+
+def inception(
+    x: keras.KerasTensor, widths: tuple[int, int, int, int, int, int], *, name: str
+) -> keras.KerasTensor:
+    """Return four views of `x` side by side: 1×1, 3×3, 5×5 and a maximum, the last three thinned.
+
+    widths: filters in the order of the paper's table: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool
+        projection. Result: (N, H, W, 1×1 + 3×3 + 5×5 + pool projection).
+    Source: Szegedy et al. 2014, fig. 2b. Taught in chapter 9.
+    """
+    one, three_reduce, three, five_reduce, five, projection = widths
+    a = conv_relu(x, one, 1, name=f"{name}_1x1")
+    b = conv_relu(x, three_reduce, 1, name=f"{name}_3x3_reduce")
+    b = conv_relu(b, three, 3, name=f"{name}_3x3")
+    c = conv_relu(x, five_reduce, 1, name=f"{name}_5x5_reduce")
+    c = conv_relu(c, five, 5, name=f"{name}_5x5")
+    d = layers.MaxPooling2D(3, 1, "same", name=f"{name}_pool")(x)
+    d = conv_relu(d, projection, 1, name=f"{name}_pool_proj")
+    return layers.Concatenate(name=name)([a, b, c, d])
+
+
+@keras.saving.register_keras_serializable("resnetlib")
+class LocalResponseNormalization(layers.Layer):
+    """x / (k + alpha · the sum of x² over the n channels around each)^beta.
+
+    Input and output (N, H, W, C); n is odd. The sum has fewer terms at the first and last channels.
+    Computed in float32 and returned in the layer's dtype.
+    Source: Krizhevsky et al. 2012, section 3.3; the defaults are theirs. Taught in chapter 7.
+    """
+
+    kernel_size = strides = 1  # for the ledger: each pixel alone
+
+    def __init__(
+        self,
+        k: float = 2.0,
+        n: int = 5,
+        alpha: float = 1e-4,
+        beta: float = 0.75,
+        **keywords: object,
+    ) -> None:
+        """Take the paper's four constants; keywords are Keras' own."""
+        super().__init__(**keywords)
+        if n < 1 or n % 2 == 0:
+            raise ValueError(f"n is an odd number of channels, at least 1; received {n!r}")
+        self.k, self.n, self.alpha, self.beta = k, n, alpha, beta
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Sum by a banded matrix, and take the power as exp(beta · log), both fast on a CPU."""
+        wide = ops.cast(x, "float32")  # a square may leave the range of float16
+        channel = ops.arange(x.shape[-1])
+        near = ops.abs(channel[:, None] - channel) <= self.n // 2
+        around = ops.matmul(ops.square(wide), ops.cast(near, "float32"))
+        scale = ops.exp(-self.beta * ops.log(self.k + self.alpha * around))
+        return ops.cast(wide * scale, self.compute_dtype)
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        constants = {"k": self.k, "n": self.n, "alpha": self.alpha, "beta": self.beta}
+        return {**super().get_config(), **constants}
+
+
+@keras.saving.register_keras_serializable("resnetlib")
+def scaled_tanh(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Return 1.7159 · tanh(2x / 3), which maps −1, 0 and 1 to themselves (1 to 1.00001).
+
+    Source: LeCun et al. 1998, eq. 6 and appendix A. Taught in chapter 6.
+    """
+    return 1.7159 * ops.tanh(2 / 3 * x)
+
+
+@keras.saving.register_keras_serializable("resnetlib")
+class TrainableSubsampling(layers.Layer):
+    """The sum of each 2×2 window, times the map's coefficient, plus the map's bias.
+
+    Input (N, H, W, C), output (N, H // 2, W // 2, C): two parameters a map. It starts as average
+    pooling. The paper squashes the result, which is a layer of its own here.
+    Source: LeCun et al. 1998, section II.B (layer S2). Taught in chapter 6.
+    """
+
+    pool_size = strides = 2  # for the ledger
+
+    def build(self, input_shape: tuple) -> None:
+        """Make one coefficient and one bias for each map."""
+        quarter = keras.initializers.Constant(1 / 4)
+        self.coefficient = self.add_weight(
+            shape=input_shape[-1:], initializer=quarter, name="coefficient"
+        )
+        self.bias = self.add_weight(shape=input_shape[-1:], initializer="zeros", name="bias")
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Scale and shift the sums."""
+        sums = 4 * ops.average_pool(x, self.pool_size, self.strides, "valid")
+        return self.coefficient * sums + self.bias
+
+    def macs(self, input_shape: tuple, output_shape: tuple) -> int:
+        """Return 0: pooling and scaling are not counted."""
+        return 0
+
+
+@keras.saving.register_keras_serializable("resnetlib")
+class PartialConv2D(layers.Layer):
+    """A convolution in which each filter reads only some of the input's maps.
+
+    connections: rows of 0 and 1, one row for each of the C input maps and one column for each
+        filter; 1 where the filter reads the map. kernel_size: side of the square window.
+    Input (N, H, W, C), output (N, H - kernel_size + 1, W - kernel_size + 1, filters). The kernel
+    has a window for each 1 of the table and nothing for a 0: (kernel_size, kernel_size, ones).
+    Source: LeCun et al. 1998, section II.B and table I (layer C3). Taught in chapter 6.
+    """
+
+    strides = 1  # for the ledger
+
+    def __init__(
+        self, connections: Sequence[Sequence[int]], kernel_size: int, **keywords: object
+    ) -> None:
+        """Take the table and the side of the window; keywords are Keras' own."""
+        super().__init__(**keywords)
+        self.connections = [[int(mark) for mark in row] for row in connections]
+        self.kernel_size = kernel_size
+
+    def build(self, input_shape: tuple) -> None:
+        """Make a window for each connection, and note where it stands in the dense kernel."""
+        table = np.array(self.connections, bool)
+        maps, filters = table.shape
+        if input_shape[-1] != maps:
+            raise ValueError(
+                f"connections has {maps} rows, one for each input map; "
+                f"the input has {input_shape[-1]} maps"
+            )
+        ones, area = int(table.sum()), self.kernel_size**2
+        # A 0 of the table points behind the last window, where call puts zeros.
+        self.window = np.where(table, table.cumsum().reshape(table.shape) - 1, ones)
+        self.kernel = self.add_weight(
+            shape=(self.kernel_size, self.kernel_size, ones),
+            # LeCun's rule, 1 / sqrt(fan-in), for the mean fan-in of a filter.
+            initializer=keras.initializers.RandomNormal(stddev=(area * ones / filters) ** -0.5),
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(filters,), initializer="zeros", name="bias")
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Convolve with the dense kernel, in which missing connections are zeros."""
+        windows = ops.pad(self.kernel, ((0, 0), (0, 0), (0, 1)))
+        kernel = ops.take(windows, self.window, axis=2)
+        return ops.conv(x, kernel, padding="valid") + self.bias
+
+    def macs(self, input_shape: tuple, output_shape: tuple) -> int:
+        """Return the connections' own: kernel weights times output positions."""
+        return math.prod(self.kernel.shape) * math.prod(output_shape[:2])
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        arguments = {"connections": self.connections, "kernel_size": self.kernel_size}
+        return {**super().get_config(), **arguments}
+
+
+@keras.saving.register_keras_serializable("resnetlib")
+class RBF(layers.Layer):
+    """The negative squared distance between the features and each class's code: logits.
+
+    codes: one row for each class, of as many numbers as the input has features. They are weights
+    that no training moves. Input (N, J), output (N, classes), float32 and at most 0.
+    The paper's output is the distance itself, a penalty, smallest for the class that fits; its
+    negative is largest there, as a logit should be.
+    Source: LeCun et al. 1998, eq. 7. Taught in chapter 6.
+    """
+
+    def __init__(self, codes: Sequence[Sequence[float]], **keywords: object) -> None:
+        """Take the classes' codes; keywords are Keras' own."""
+        super().__init__(**keywords)
+        self.codes = [[float(value) for value in code] for code in codes]
+
+    def build(self, input_shape: tuple) -> None:
+        """Put the codes where a saved model keeps them."""
+        shape = np.shape(self.codes)
+        if input_shape[-1] != shape[1]:
+            raise ValueError(
+                f"each code has {shape[1]} numbers; the input has {input_shape[-1]} features"
+            )
+        codes = keras.initializers.Constant(np.array(self.codes, "float32"))
+        self.centres = self.add_weight(
+            shape=shape, initializer=codes, trainable=False, dtype="float32", name="codes"
+        )
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Return minus the sum of squares over the features, in float32: it may pass 300."""
+        difference = ops.cast(x, "float32")[:, None] - ops.cast(self.centres, "float32")
+        return -ops.sum(ops.square(difference), axis=-1)
+
+    def macs(self, input_shape: tuple, output_shape: tuple) -> int:
+        """Return one square, multiplied and added up, for each feature and class."""
+        return input_shape[-1] * output_shape[-1]
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "codes": self.codes}
 
 
 def squeeze_excite(x: keras.KerasTensor, ratio: int = 16, *, name: str) -> keras.KerasTensor:

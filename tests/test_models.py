@@ -38,4 +38,4 @@ def test_counts_shapes_and_costs(name, built):
     assert (book.trainable, book.params, book.macs) == (card.trainable, card.total, card.macs)
     assert {layer: book[layer].output_shape for layer in card.stages} == card.stages
     assert model.name == name
-    assert model.output_shape == (None, card.classes)
+    assert {output.shape for output in model.outputs} == {(None, card.classes)}

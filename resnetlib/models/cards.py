@@ -340,3 +340,193 @@ MODELS |= {
         min_size=8,
     ),
 }
+
+# ---------------------------------------------------------------- LeNet, AlexNet, VGG, GoogLeNet
+# Their parameters and multiply-accumulates are sums over the papers' tables, made by hand: a
+# convolution k×k from c to f maps has (k·k·c + 1)·f parameters and k·k·c·f·H·W of the latter.
+HE_INIT = "He initialisation, which came later, instead of the paper's."
+LECUN_1998 = "LeCun et al. 1998, Gradient-based learning applied to document recognition"
+MODELS |= {
+    "lenet5_1998": Card(
+        family="lenet",
+        input_shape=(32, 32, 1),
+        classes=10,
+        trainable=60_000,
+        total=60_840,  # and ten codes of 84
+        macs=326_520,  # C1 117,600, C3 150,000, C5 48,000, F6 10,080, the distances 840
+        stages={
+            "C1": (28, 28, 6),
+            "S2": (14, 14, 6),
+            "C3": (10, 10, 16),
+            "S4": (5, 5, 16),
+            "C5": (1, 1, 120),
+            "F6": (84,),
+        },
+        source=f"{LECUN_1998}, fig. 2 and table I",
+        departures="The output is minus the distance to each code, so that the largest wins. The "
+        "bitmaps of the codes are our drawing. Weights start by LeCun's rule 1 / sqrt(fan-in), "
+        "subsampling as average pooling.",
+        chapter=6,
+        min_size=32,
+    ),
+    "lenet5": Card(
+        family="lenet",
+        input_shape=(32, 32, 1),
+        classes=10,
+        trainable=61_706,
+        total=61_706,
+        macs=416_520,
+        stages={"S2": (14, 14, 6), "S4": (5, 5, 16), "C5": (1, 1, 120), "F6": (84,)},
+        source=f"{LECUN_1998}, fig. 2, as it is told today",
+        departures="Plain average pooling, C3 reads all maps, tanh without a scale, a dense output "
+        "of logits.",
+        chapter=6,
+        min_size=32,
+    ),
+    "lenet_mini": Card(
+        family="lenet",
+        input_shape=(28, 28, 1),
+        classes=10,
+        trainable=61_706,
+        total=61_706,
+        macs=416_520,
+        stages={"S2": (14, 14, 6), "S4": (5, 5, 16), "C5": (1, 1, 120), "F6": (84,)},
+        source=f"lenet5 for 28×28, after {LECUN_1998}",
+        departures="As lenet5; C1 pads two zeros on every side, as if the image were 32×32.",
+        chapter=6,
+        min_size=28,
+    ),
+    "alexnet": Card(
+        family="alexnet",
+        input_shape=(227, 227, 3),
+        classes=1000,
+        trainable=60_965_224,
+        total=60_965_224,
+        macs=724_406_816,
+        stages={
+            "conv1": (55, 55, 96),
+            "pool1": (27, 27, 96),
+            "pool2": (13, 13, 256),
+            "conv3": (13, 13, 384),
+            "conv4": (13, 13, 384),
+            "pool5": (6, 6, 256),
+        },
+        source="Krizhevsky et al. 2012, fig. 2 and section 3",
+        departures="227×227 images: the paper prints 224, which does not give its 55×55. "
+        f"Both towers in one graph, as groups. {HE_INIT}",
+        chapter=7,
+        min_size=67,  # pool5 needs 3×3, so pool2's input 7×7, conv1's output 15×15
+    ),
+    "alexnet_one_tower": Card(
+        family="alexnet",
+        input_shape=(224, 224, 3),
+        classes=1000,
+        trainable=61_100_840,
+        total=61_100_840,
+        macs=714_188_480,
+        stages={
+            "conv1": (55, 55, 64),
+            "pool1": (27, 27, 64),
+            "pool2": (13, 13, 192),
+            "conv3": (13, 13, 384),
+            "conv4": (13, 13, 256),
+            "pool5": (6, 6, 256),
+        },
+        source="Krizhevsky 2014, One weird trick, as torchvision reads it",
+        departures="conv4 has torchvision's 256 filters, no normalisation follows, and the average "
+        "pooling to 6×6 that torchvision adds is left out: it changes nothing at 224. Dropout "
+        f"stands after fc6 and fc7, as in 2012. {HE_INIT}",
+        chapter=7,
+        min_size=63,
+    ),
+    "alexnet_mini": Card(
+        family="alexnet",
+        input_shape=(28, 28, 1),
+        classes=10,
+        trainable=117_658,
+        total=117_658,
+        macs=5_102_784,
+        stages={"pool1": (13, 13, 24), "pool2": (6, 6, 48), "pool5": (2, 2, 48)},
+        source="ours, after Krizhevsky et al. 2012",
+        departures="A 5×5 first convolution without a stride, and narrow layers; groups, local "
+        "response normalisation, overlapping pooling and dropout are kept.",
+        chapter=7,
+        min_size=15,
+    ),
+}
+_vgg = partial(
+    Card,
+    family="vgg",
+    input_shape=(224, 224, 3),
+    classes=1000,
+    stages={f"pool{s}": (224 >> s, 224 >> s, min(512, 32 << s)) for s in range(1, 6)},
+    source="Simonyan and Zisserman 2014, table 1",
+    departures=HE_INIT,
+    chapter=8,
+    min_size=32,
+)
+MODELS |= {
+    f"vgg{depth}": _vgg(trainable=count, total=count, macs=macs)
+    for depth, count, macs in (
+        (11, 132_863_336, 7_609_090_048),
+        (13, 133_047_848, 11_308_466_176),
+        (16, 138_357_544, 15_470_264_320),
+        (19, 143_667_240, 19_632_062_464),
+    )
+}
+_googlenet = partial(
+    Card,
+    family="googlenet",
+    input_shape=(224, 224, 3),
+    classes=1000,
+    stages={
+        "conv1": (112, 112, 64),
+        "conv2": (56, 56, 192),
+        "inception_3b": (28, 28, 480),
+        "inception_4e": (14, 14, 832),
+        "inception_5b": (7, 7, 1024),
+    },
+    source="Szegedy et al. 2014, table 1",
+    departures=f"{HE_INIT} A window of max pooling may hang over the border, which gives the "
+    "table's sizes.",
+    chapter=9,
+)
+MODELS |= {
+    "vgg_mini": _vgg(
+        input_shape=(28, 28, 1),
+        classes=10,
+        trainable=97_166,
+        total=97_166,
+        macs=4_205_504,
+        stages={"pool1": (14, 14, 12), "pool2": (7, 7, 24), "pool3": (3, 3, 48)},
+        source="ours, after Simonyan and Zisserman 2014",
+        departures="Three stages of two convolutions, narrow, and one hidden dense layer.",
+        min_size=8,
+    ),
+    "googlenet": _googlenet(
+        trainable=6_998_552,
+        total=6_998_552,
+        macs=1_582_671_872,
+        min_size=32,
+    ),
+    "googlenet_auxiliary": _googlenet(
+        trainable=13_378_280,
+        total=13_378_280,
+        macs=1_591_044_096,
+        source="Szegedy et al. 2014, table 1 and section 5",
+        departures=f"{HE_INIT} Three outputs: the logits, then those of both auxiliary heads, whose "
+        "losses the paper weights by 0.3 (googlenet.AUXILIARY_WEIGHT).",
+        min_size=65,  # the heads' 5×5 pooling reads a sixteenth of the image, rounded up
+    ),
+    "googlenet_mini": _googlenet(
+        input_shape=(28, 28, 1),
+        classes=10,
+        trainable=64_218,
+        total=64_218,
+        macs=4_736_800,
+        stages={"pool1": (14, 14, 32), "inception_3b": (14, 14, 64), "inception_4b": (7, 7, 144)},
+        source="ours, after Szegedy et al. 2014",
+        departures="Four narrow modules, a stem of one convolution, no normalisation.",
+        min_size=8,
+    ),
+}
