@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 import yaml
+from library_wheel import built_wheel
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -58,9 +59,7 @@ def test_every_locked_package_is_pinned_and_hashed_and_has_no_address():
 
 
 def test_wheel_has_the_library_and_its_data_and_nothing_else(tmp_path):
-    build = "import sys; from flit_core.buildapi import build_wheel; build_wheel(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, check=True)
-    (wheel,) = tmp_path.glob("resnetlib-*.whl")
+    wheel = built_wheel(tmp_path)
     names = zipfile.ZipFile(wheel).namelist()
     roots = {name.split("/")[0].split("-")[0] for name in names}
     assert roots == {"resnetlib"}

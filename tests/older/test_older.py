@@ -14,6 +14,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from library_wheel import built_wheel
 
 from book.press import chapters, colab
 from book.press.execute import child_environment
@@ -63,10 +64,7 @@ def older():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """What the repository's address would give, built from this working tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = "import sys; from flit_core.buildapi import build_wheel; build_wheel(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", build, str(folder)], cwd=chapters.ROOT, check=True)
-    return next(folder.glob("resnetlib-*.whl"))
+    return built_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def run_inside(*arguments, cwd):
