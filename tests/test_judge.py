@@ -112,22 +112,32 @@ def test_missing_run_and_other_source_are_errors(tmp_path):
     assert judge(tmp_path, [chapter]).judged == set()
 
 
+METRIC = code("print(accuracy)", text("0.874\n"), name="metric", tags=["tolerance-0.03"])
+WALL_TIME = code("tick()", text("3 s\n"), name="tick", count=2, tags=["nbval-ignore-output"])
+
+
 def test_accept_rewrites_only_what_moved(tmp_path, capsys):
-    reference = notebook(
-        code("print(accuracy)", text("0.874\n"), name="metric", tags=["tolerance-0.03"]),
-        code("print(size)", text("26\n"), name="size", count=2),
-        code("plot()", picture(5), name="plot", count=3),
+    reference = (
+        METRIC,
+        WALL_TIME,
+        code("print(size)", text("26\n"), name="size", count=3),
+        code("plot()", picture(5), name="plot", count=4),
     )
-    (chapter,) = project(tmp_path, c01_toy=reference)
+    (chapter,) = project(tmp_path, c01_toy=notebook(*reference))
+    ran(chapter, *reference)
+    accept(tmp_path, [chapter])
     ran(
         chapter,
         code("print(accuracy)", text("0.861\n"), name="metric"),
-        code("print(size)", text("28\n"), name="size", count=2),
-        code("plot()", picture(7), name="plot", count=3),
+        code("tick()", text("4 s\n"), name="tick", count=2),
+        code("print(size)", text("28\n"), name="size", count=3),
+        code("plot()", picture(7), name="plot", count=4),
     )
+    capsys.readouterr()
     assert accept(tmp_path, [chapter]) == 2
-    metric, size, plot = chapters.code_cells(chapters.read(chapter.source))
+    metric, tick, size, plot = chapters.code_cells(chapters.read(chapter.source))
     assert metric.outputs[0].text == "0.874\n", "within the tolerance: the reference stays"
+    assert tick.outputs[0].text == "3 s\n", "never compared: the reference stays"
     assert size.outputs[0].text == "28\n"
     assert np.array_equal(*(pictures(outputs) for outputs in (plot.outputs, [picture(7)])))
     said = capsys.readouterr().out
@@ -136,5 +146,51 @@ def test_accept_rewrites_only_what_moved(tmp_path, capsys):
     page = (tmp_path / "_build" / "accept.html").read_text()
     assert page.count("<img") == 2
     assert judge(tmp_path, [chapter]).rejected == {}
-    assert "press" not in chapters.read(chapter.source).metadata
+    assert set(chapters.read(chapter.source).metadata.press) == {"accepted"}
     assert accept(tmp_path, [chapter]) == 0
+
+
+def new_epochs(folder):
+    profiles = folder / "book" / "profiles.yml"
+    profiles.write_text("quick:\n  01_toy: {EPOCHS: 3}\n")
+
+
+def new_cell(folder):
+    path = folder / "notebooks" / "01_toy.ipynb"
+    changed = chapters.read(path)
+    changed.cells[-1].source = "print(6 * 7)"
+    chapters.nbformat.write(changed, path)
+
+
+def new_prose(folder):
+    path = folder / "notebooks" / "01_toy.ipynb"
+    changed = chapters.read(path)
+    changed.cells[0].source = "# Another title"
+    chapters.nbformat.write(changed, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [(new_cell, ["0.861\n", "4 s\n"]), (new_epochs, ["0.861\n", "4 s\n"]),
+     (new_prose, ["0.874\n", "3 s\n"])],
+    ids=["code", "parameters", "prose"],
+)  # fmt: skip
+def test_accept_never_mixes_the_outputs_of_two_programs(tmp_path, capsys, change, expected):
+    answer = code("print(42)", text("42\n"), name="answer", count=3)
+    (chapter,) = project(tmp_path, c01_toy=notebook(METRIC, WALL_TIME, answer))
+    ran(chapter, METRIC, WALL_TIME, answer)
+    accept(tmp_path, [chapter])
+    change(tmp_path)
+    source = chapters.code_cells(chapters.read(chapter.source))[-1].source
+    ran(
+        chapter,
+        code("print(accuracy)", text("0.861\n"), name="metric"),
+        code("tick()", text("4 s\n"), name="tick", count=2),
+        code(source, text("42\n"), name="answer", count=3),
+    )
+    capsys.readouterr()
+    moved = accept(tmp_path, [chapter])
+    metric, tick, _ = chapters.code_cells(chapters.read(chapter.source))
+    assert [metric.outputs[0].text, tick.outputs[0].text] == expected
+    assert moved == (2 if expected[0] == "0.861\n" else 0)
+    assert ("code changed since the last accept" in capsys.readouterr().out) == (moved == 2)

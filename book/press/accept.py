@@ -1,7 +1,10 @@
 """Make the last run the reference: show what moved, then rewrite the committed notebooks.
 
-Only the outputs that the judge rejects are replaced. What it accepts (within a tolerance, or never
-compared) keeps its old outputs, so that a diff shows what changed and nothing else.
+Where the chapter's code is still that of the last accept, only the outputs that the judge rejects
+are replaced. What it accepts (within a tolerance, or never compared) keeps its old outputs, so that
+a diff shows what changed and nothing else. Where the code changed, all outputs are taken: a
+committed notebook must not mix two runs. Its ``metadata.press.accepted`` says which code was
+accepted last.
 """
 
 import base64
@@ -105,20 +108,29 @@ def smaller(png: str) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def program(executed: NotebookNode) -> dict[str, str]:
+    """The digests of the code and the parameters that a run was made from."""
+    made_from = executed.metadata.press.made_from
+    return {name: made_from[name] for name in ("its code", "its parameters")}
+
+
 def accept(root: Path, selected: list[Chapter]) -> int:
     """Print and picture what moved in these chapters, then rewrite their references."""
     verdicts, report, moved = judge(root, selected), [], 0
     for chapter in selected:
-        notebook = chapters.read(chapter.source)
-        fresh = chapters.code_cells(chapters.read(chapter.executed))
+        notebook, executed = chapters.read(chapter.source), chapters.read(chapter.executed)
+        accepted = program(executed)
+        same_code = notebook.metadata.get("press", {}).get("accepted") == accepted
         for number, (cell, ran) in enumerate(
-            zip(chapters.code_cells(notebook), fresh, strict=True)
+            zip(chapters.code_cells(notebook), chapters.code_cells(executed), strict=True)
         ):
-            key = (chapter.name, number)
-            if key not in verdicts.judged or key in verdicts.rejected:
-                why = verdicts.rejected.get(key, "not judged")
+            key, fresh = (chapter.name, number), clean(ran.outputs, number + 1)
+            why = verdicts.rejected.get(key, "" if key in verdicts.judged else "not judged")
+            if not why and not same_code and fresh != cell.outputs:
+                why = "Taken with the rest: the chapter's code changed since the last accept"
+            if why:
                 report += show(chapter.name, number, cell, ran, why)
-                cell.outputs = clean(ran.outputs, number + 1)
+                cell.outputs = fresh
                 moved += 1
             cell.execution_count = number + 1
             for output in cell.outputs:
@@ -128,6 +140,7 @@ def accept(root: Path, selected: list[Chapter]) -> int:
             {
                 "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                 "language_info": {"name": "python"},
+                "press": {"accepted": accepted},
             }
         )
         nbformat.validate(notebook)
