@@ -1,12 +1,17 @@
-"""What each layer of a Keras model costs, and how much of the image it sees."""
+"""What each layer of a Keras model costs, and how much of the image it sees.
 
-import html
+`ledger` reads one model, layer by layer; `compare` puts several into one table.
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import inf, prod
 
 import keras
 from keras import layers
+
+from resnetlib.tables import html_table, text_table
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -14,13 +19,10 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 KERNEL_LAYERS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
 
 # These have weights, but scale or shift only; the literature counts no multiply-accumulates here.
-SCALE_LAYERS = (
-    layers.BatchNormalization,
-    layers.GroupNormalization,
-    layers.LayerNormalization,
-    layers.Normalization,
-    layers.PReLU,
-)
+SCALE = {
+    *("BatchNormalization", "GroupNormalization", "LayerNormalization", "Normalization"),
+    *("PReLU", "LayerScale"),  # LayerScale: keras.applications' ConvNeXt
+}
 
 GLOBAL_LAYERS = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
 
@@ -29,6 +31,7 @@ POINTWISE = {
     *("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "Identity", "Rescaling"),
     *("Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise"),
     *("BatchNormalization", "Normalization", "Dense", "ZeroPadding2D", "Cropping2D"),
+    *("LayerScale", "StochasticDepth", "CustomScaleLayer"),  # of keras.applications
     *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"),
     # Operations of keras.ops that stand in a functional model under their own names.
     *("Divide", "TrueDivide", "Negative", "Relu", "Relu6", "Sigmoid", "Tanh", "Silu", "Gelu"),
@@ -37,6 +40,11 @@ POINTWISE = {
 HTML_HEADER = (
     *("layer", "kind", "output shape", "parameters", "trainable"),
     *("multiply-accumulates", "activation bytes", "receptive field", "stride"),
+)
+
+COMPARISON_HEADER = (
+    *("model", "depth", "parameters", "trainable", "multiply-accumulates"),
+    *("activation bytes", "peak in inference", "peak in training", "receptive field"),
 )
 
 
@@ -67,12 +75,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The rows of one model and their totals; made by `ledger`."""
+    """The rows of one model, in the order in which they run, and their totals; made by `ledger`.
+
+    outputs names the rows that the model returns.
+    """
 
     model: str
     batch_size: int
     dtype: str
     rows: list[Row] = field(repr=False)
+    outputs: tuple[str, ...] = field(repr=False)
 
     @property
     def params(self) -> int:
@@ -95,6 +107,72 @@ class Ledger:
         """The sizes of all outputs together, in bytes, for the whole batch."""
         return sum(row.activation_bytes for row in self.rows)
 
+    @property
+    def peak_inference_bytes(self) -> int:
+        """The most bytes of activations that are held at once in a forward pass.
+
+        The rows run in order, and an output is given back after the last row that reads it; the
+        model's outputs stay. Work space within a layer and parameters come on top, and nothing is
+        computed in place.
+
+        Measured as a process' growth under TensorFlow on a CPU, in graphs (`predict`): 1.0 to 1.2
+        times this. The tests allow a factor of 2. A model called as a function, `model(x)`,
+        keeps all outputs until it returns: `activation_bytes`.
+        """
+        return max(self._held(self.rows), default=0)
+
+    @property
+    def peak_training_bytes(self) -> int:
+        """The most bytes of activations that are held at once in a training step.
+
+        The forward pass keeps every output for the backward pass, where a row gives its output
+        back as soon as it has run backwards. On top come the gradients: that of an output is held
+        from the last row that reads it back to the row that made it. Inputs need no gradient.
+
+        Parameters are not in it. Training with Adam takes four numbers for each trainable one:
+        its value, its gradient and two moments.
+
+        Measured like `peak_inference_bytes`, with a GradientTape: 0.6 to 1.8 times this. Less in
+        residual networks, where TensorFlow drops what no gradient reads, such as a sum before its
+        ReLU; more with max pooling, whose gradient needs work space. The tests allow a factor of 2.
+        """
+        computed = [row for row in self.rows if row.kind != "InputLayer"]
+        entered = self.activation_bytes - sum(row.activation_bytes for row in computed)
+        kept = accumulate(row.activation_bytes for row in computed)
+        steps = zip(kept, self._held(computed), strict=True)
+        return entered + max((k + gradients for k, gradients in steps), default=0)
+
+    def _held(self, rows: list[Row]) -> list[int]:
+        """Return, for each row in turn, the bytes of the outputs so far that are read later."""
+        last = {row.name: step for step, row in enumerate(rows)}
+        for step, row in enumerate(rows):
+            last |= {name: step for name in row.inputs if name in last}
+        last |= {name: len(rows) - 1 for name in self.outputs if name in last}
+        change = [row.activation_bytes for row in rows] + [0]
+        for row in rows:
+            change[last[row.name] + 1] -= row.activation_bytes
+        return list(accumulate(change))[:-1]
+
+    @property
+    def depth(self) -> int:
+        """The most layers with multiply-accumulates on one way through the model.
+
+        This is the number in a network's name, such as ResNet-50: shortcuts run beside the longest
+        way. The dense layers of squeeze-and-excitation do lie on it, although its names leave them
+        out.
+        """
+        depths = {}
+        for row in self.rows:
+            before = max((depths[name] for name in row.inputs), default=0)
+            depths[row.name] = before + (row.macs != 0)
+        return max(depths.values(), default=0)
+
+    @property
+    def receptive_field(self) -> int | tuple[int, int] | str | None:
+        """The receptive field of the last feature map, or None if it is not known."""
+        maps = [row for row in self.rows if row.stride or row.receptive_field is None]
+        return maps[-1].receptive_field if maps else None
+
     def __getitem__(self, name: str) -> Row:
         """Return the row of the layer called `name`."""
         for row in self.rows:
@@ -103,7 +181,7 @@ class Ledger:
         raise KeyError(f"no layer {name!r}; the layers are {', '.join(r.name for r in self.rows)}")
 
     def __str__(self) -> str:
-        unit, divisor = ("bytes", 1) if self.activation_bytes < 10_000_000 else ("kB", 1000)
+        unit, divisor = _unit(self.activation_bytes)
         table = [("layer", "kind", "output", "params", "MACs", unit, "field", "stride")]
         for row in self.rows:
             sizes = (row.params, row.macs, round(row.activation_bytes / divisor))
@@ -117,6 +195,7 @@ class Ledger:
                 text_table(table, align="lllrrrrr", rules=(1, len(table) - 1), cut=(1, 0)),
                 f"{self.trainable:,} of {self.params:,} parameters are trainable.",
                 f"{unit}: the outputs of a batch of {self.batch_size} in {self.dtype}.",
+                self._peaks(*_unit(self.peak_training_bytes)),
                 "field: side of the square of input pixels that a value sees (all: everything).",
             )
         )
@@ -131,7 +210,56 @@ class Ledger:
         sizes = (self.params, self.trainable, self.macs, self.activation_bytes)
         table.append(("total", "", "", *map(_count, sizes), "", ""))
         caption = f"{self.model}: batch of {self.batch_size}, {self.dtype}"
-        return html_table(caption, table, align="lllrrrrrr", footer=True)
+        page = html_table(caption, table, align="lllrrrrrr", footer=True)
+        return f"{page}\n<p>{self._peaks('bytes', 1)}</p>"
+
+    def _peaks(self, unit: str, divisor: int) -> str:
+        inference, training = (
+            _count(round(size / divisor))
+            for size in (self.peak_inference_bytes, self.peak_training_bytes)
+        )
+        return (
+            f"Held at once: {inference} {unit} in inference, {training} in training, "
+            "without parameters."
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several ledgers, to be shown as one table, a line a model; made by `compare`."""
+
+    ledgers: list[Ledger]
+
+    def __str__(self) -> str:
+        unit, divisor = _unit(max(book.peak_training_bytes for book in self.ledgers))
+        millions = max(book.macs or 0 for book in self.ledgers) >= 10**9
+        columns = ("outputs", "inference", "training")
+        table = [("model", "depth", "params", "trainable", "MACs", *columns, "field")]
+        for book in self.ledgers:
+            macs = f"{book.macs / 1e6:,.1f} M" if millions and book.macs else _count(book.macs)
+            counts = map(_count, (book.depth, book.params, book.trainable))
+            sizes = (_count(round(size / divisor)) for size in _sizes(book))
+            table.append((book.model, *counts, macs, *sizes, _extent(book.receptive_field, "?")))
+        batch = f"a batch of {self.ledgers[0].batch_size} in {self.ledgers[0].dtype}"
+        return "\n".join(
+            (
+                text_table(table, align="lrrrrrrrr", cut=(0,)),
+                f"outputs: all layers' together, in {unit}, for {batch}.",
+                f"inference, training: the most {unit} of them (and gradients) held at once.",
+                "depth: the most layers with multiply-accumulates on one way through the model.",
+                "field: side of the square of input pixels that the last feature map's values see.",
+            )
+        )
+
+    def _repr_html_(self) -> str:
+        table = [COMPARISON_HEADER]
+        for book in self.ledgers:
+            counts = (book.depth, book.params, book.trainable, book.macs, *_sizes(book))
+            extent = _extent(book.receptive_field, "?")
+            table.append((book.model, *map(_count, counts), extent))
+        first = self.ledgers[0]
+        caption = f"{len(self.ledgers)} models: batch of {first.batch_size}, {first.dtype}; bytes"
+        return html_table(caption, table, align="lrrrrrrrr")
 
 
 def ledger(model: keras.Model, batch_size: int = 1, dtype: str = "float32") -> Ledger:
@@ -139,7 +267,7 @@ def ledger(model: keras.Model, batch_size: int = 1, dtype: str = "float32") -> L
 
     model: channels-last, with a fixed image size; models inside the model are opened, and their
         layers are called "outer/inner".
-    batch_size: images in a batch, at least 1; it changes `activation_bytes` only.
+    batch_size: images in a batch, at least 1; it changes the bytes only.
     dtype: of the activations: "float64", "float32", "bfloat16" or "float16".
     Result: a Ledger. `print` shows a table, a notebook a richer one.
 
@@ -165,7 +293,7 @@ def ledger(model: keras.Model, batch_size: int = 1, dtype: str = "float32") -> L
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size is an integer of at least 1; received {batch_size!r}")
     calls, rows, fields, counted = [], [], [], set()
-    _trace(model, calls)
+    returned = _trace(model, calls)
     for call in calls:
         weights = [w for w in _weights(call.op) if id(w) not in counted]
         counted.update(map(id, weights))
@@ -186,7 +314,36 @@ def ledger(model: keras.Model, batch_size: int = 1, dtype: str = "float32") -> L
                 inputs=tuple(rows[i].name for i in call.inputs),
             )
         )
-    return Ledger(model.name, batch_size, dtype, rows)
+    return Ledger(model.name, batch_size, dtype, rows, tuple(rows[i].name for i in returned))
+
+
+def compare(
+    models: Sequence[keras.Model | Ledger], batch_size: int = 1, dtype: str = "float32"
+) -> Comparison:
+    """Return one table of several models: depth, parameters, cost, memory, receptive field.
+
+    models: models, for which `ledger` is called with batch_size and dtype, or ledgers, in any mix.
+    Result: a Comparison; its `ledgers` hold the numbers.
+    Errors: also if two ledgers are for different batch sizes or dtypes.
+    Taught in chapter 16.
+    """
+    if not isinstance(models, Sequence) or isinstance(models, str):
+        raise TypeError(f"compare needs a list of models or ledgers; received {_kind(models)}")
+    if not models:
+        raise ValueError("compare needs at least one model or ledger; received none")
+    for model in models:
+        if not isinstance(model, keras.Model | Ledger):
+            raise TypeError(f"compare needs keras.Models or Ledgers; received {_kind(model)}")
+    ledgers = [
+        model if isinstance(model, Ledger) else ledger(model, batch_size, dtype) for model in models
+    ]
+    conditions = {f"a batch of {book.batch_size} in {book.dtype}" for book in ledgers}
+    if len(conditions) > 1:
+        raise ValueError(
+            "compare needs one batch size and dtype for all; received ledgers for "
+            + " and ".join(sorted(conditions))
+        )
+    return Comparison(ledgers)
 
 
 @dataclass(frozen=True)
@@ -253,7 +410,7 @@ def _macs(call: _Call, inputs: list[tuple[int, ...]]) -> int | None:
     if hasattr(call.op, "macs"):
         return call.op.macs(inputs[0], call.shapes[0])
     if not isinstance(call.op, KERNEL_LAYERS):
-        return None if _weights(call.op) and not isinstance(call.op, SCALE_LAYERS) else 0
+        return None if _weights(call.op) and not SCALE & _kinds(call.op) else 0
     positions = prod(call.shapes[0][:-1])
     return positions * sum(prod(w.shape) for w in _weights(call.op) if len(w.shape) > 1)
 
@@ -283,8 +440,12 @@ def _field(call: _Call, fields: list, rows: list[Row]) -> tuple | None:
         source = rows[call.inputs[0]]
         if source.kind == "InputLayer" or source.output_shape[:2] == shape[:2]:
             return size, stride
-    if POINTWISE & {kind.__name__ for kind in type(op).__mro__}:
+    if POINTWISE & _kinds(op):
         return size, stride
+    if isinstance(op, layers.LayerNormalization | layers.GroupNormalization):
+        axes = [op.axis] if isinstance(op.axis, int) else op.axis
+        alone = isinstance(op, layers.LayerNormalization) and {*axes} <= {-1, len(shape)}
+        return (size if alone else (inf, inf)), stride
     slides = window and hasattr(op, "strides") and not isinstance(op, layers.Conv2DTranspose)
     if not slides or stride is None or len(shape) != 3:
         return everything if inf in size else None
@@ -293,6 +454,10 @@ def _field(call: _Call, fields: list, rows: list[Row]) -> tuple | None:
         tuple(size[i] + (window[i] - 1) * dilation[i] * stride[i] for i in (0, 1)),
         tuple(stride[i] * _pair(op.strides)[i] for i in (0, 1)),
     )
+
+
+def _kinds(op: keras.Operation) -> set[str]:
+    return {kind.__name__ for kind in type(op).__mro__}
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
@@ -308,6 +473,22 @@ def _plain(pair: tuple | None) -> int | tuple | str | None:
     return pair[0] if len(set(pair)) == 1 else pair
 
 
+def _unit(largest: int) -> tuple[str, int]:
+    """Return the unit in which this many bytes have at most seven digits, and its size."""
+    for unit, size in (("bytes", 1), ("kB", 10**3)):
+        if largest < size * 10_000_000:
+            return unit, size
+    return "MB", 10**6
+
+
+def _sizes(book: Ledger) -> tuple[int, int, int]:
+    return book.activation_bytes, book.peak_inference_bytes, book.peak_training_bytes
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
 def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
@@ -320,72 +501,3 @@ def _extent(extent: int | tuple | str | None, none: str) -> str:
     if extent is None:
         return none
     return _shape(extent) if isinstance(extent, tuple) else str(extent)
-
-
-def text_table(
-    rows: Sequence[Sequence[str]],
-    align: str,
-    rules: Sequence[int] = (1,),
-    cut: Sequence[int] = (),
-    width: int = 96,
-) -> str:
-    """Return rows of strings as an aligned text table.
-
-    align: one letter a column, "l" (left) or "r" (right).
-    rules: a line is drawn above each of these rows.
-    cut: the columns that may be shortened to fit, the first choice first.
-    width: of the longest line, in characters.
-    """
-    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    excess = sum(sizes) + 2 * (len(sizes) - 1) - width
-    for column in cut:
-        less = max(0, min(excess, sizes[column] - 10))
-        sizes[column] -= less
-        excess -= less
-    lines = []
-    for index, row in enumerate(rows):
-        if index in rules:
-            lines.append("-" * (sum(sizes) + 2 * (len(sizes) - 1)))
-        cells = [
-            _cut(cell, size).rjust(size) if side == "r" else _cut(cell, size).ljust(size)
-            for cell, size, side in zip(row, sizes, align, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _cut(text: str, size: int) -> str:
-    """Shorten a text in its middle: layer names differ at both ends."""
-    if len(text) <= size:
-        return text
-    end = (size - 1) // 2
-    return text[: size - 1 - end] + "…" + text[len(text) - end :]
-
-
-def html_table(
-    caption: str, rows: Sequence[Sequence[str]], align: str, footer: bool = False
-) -> str:
-    """Return rows of strings, the first the header, as an HTML table that follows the page's style.
-
-    align: one letter a column, "l" (left) or "r" (right).
-    footer: True puts the last row into the table's foot.
-    """
-
-    def line(row: Sequence[str], scopes: Sequence[str]) -> str:
-        cells = []
-        for cell, side, scope in zip(row, align, scopes, strict=True):
-            tag, scope = ("th", f' scope="{scope}"') if scope else ("td", "")
-            side = "right" if side == "r" else "left"
-            cells.append(f'<{tag}{scope} style="text-align:{side}">{html.escape(cell)}</{tag}>')
-        return f"<tr>{''.join(cells)}</tr>\n"
-
-    by_row = ["row"] + [""] * (len(align) - 1)
-    head, *body = rows
-    foot = [body.pop()] if footer else []
-    return (
-        f"<table>\n<caption>{html.escape(caption)}</caption>\n"
-        f"<thead>\n{line(head, ['col'] * len(align))}</thead>\n"
-        f"<tbody>\n{''.join(line(row, by_row) for row in body)}</tbody>\n"
-        + "".join(f"<tfoot>\n{line(row, by_row)}</tfoot>\n" for row in foot)
-        + "</table>"
-    )

@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 import resnetlib
-from resnetlib.ledger import html_table, text_table
+from resnetlib.tables import html_table, text_table
 
 # fit gives this name to the optimizer of the course's recipe, and so knows it again.
 RECIPE = "course_recipe"
