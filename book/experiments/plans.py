@@ -92,9 +92,9 @@ PLANS = {
         "Does a deeper plain network train worse, and does a shortcut cure it?",
         CIFAR
         + "SGD with momentum 0.9, weight decay 1e-4, a rate of 0.1, divided by 10 after half and "
-        "three quarters of 40 epochs (He et al. 2015: of 164). Every gamma starts at 1, as there.",
+        "three quarters of 30 epochs (He et al. 2015: of 164). Every gamma starts at 1, as there.",
         tuple(
-            Run(network, "cifar10", "paper", 40, seed, last_gamma=gamma, probe=(0, 1, 20, 39))
+            Run(network, "cifar10", "paper", 30, seed, last_gamma=gamma, probe=(0, 1, 15, 29))
             for seed in SEEDS
             for depth in (20, 56, 32, 44)
             for network, gamma in ((f"plain{depth}", None), (f"resnet{depth}", "ones"))
