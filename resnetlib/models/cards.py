@@ -319,6 +319,20 @@ MODELS |= {
         source=f"{HU_2018}, table 1",
         departures=f"{SYMMETRIC} {ZERO_GAMMA} {SE_BIASES}",
     ),
+    # googlenet plus nine blocks, counted as above: 256, 480, 3 × 512, 528, 2 × 832, 1024 channels.
+    "se_googlenet": _senet(
+        trainable=7_478_655,
+        total=7_478_655,
+        macs=1_583_146_144,
+        stages={
+            "inception_3b_scale": (28, 28, 480),
+            "inception_4e_scale": (14, 14, 832),
+            "inception_5b_scale": (7, 7, 1024),
+        },
+        source=f"{HU_2018}, figure 2, in the network of Szegedy et al. 2014, table 1",
+        departures="The paper's own experiments use the later inception networks with batch norm; "
+        f"this one is googlenet, without. {SE_BIASES}",
+    ),
     "senet154": _senet(
         trainable=115_088_984,
         total=115_336_536,
@@ -514,8 +528,8 @@ MODELS |= {
         total=13_378_280,
         macs=1_591_044_096,
         source="Szegedy et al. 2014, table 1 and section 5",
-        departures=f"{HE_INIT} Three outputs: the logits, then those of both auxiliary heads, whose "
-        "losses the paper weights by 0.3 (googlenet.AUXILIARY_WEIGHT).",
+        departures=f"{HE_INIT} Three outputs: the logits, then those of both auxiliary heads; the "
+        "paper weights the heads' losses by 0.3 (googlenet.AUXILIARY_WEIGHT).",
         min_size=65,  # the heads' 5×5 pooling reads a sixteenth of the image, rounded up
     ),
     "googlenet_mini": _googlenet(
