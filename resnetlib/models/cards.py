@@ -56,7 +56,8 @@ def build(
     input_shape: (height, width, channels); None takes the card's.
     classes: the length of the output, at least 1; None takes the card's.
     Result: a model from images (N, height, width, channels), float32 of the range that you train
-    it with, to logits (N, classes); float64 images are cast to float32.
+    it with, to logits (N, classes); float64 images are cast to float32. One with auxiliary heads
+    gives a list of logits, its own first.
     Errors: ValueError or TypeError that names the value and the choices.
     """
     if name not in MODELS:
