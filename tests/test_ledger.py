@@ -181,6 +181,11 @@ def test_peaks_of_a_chain_by_hand():
     assert book.activation_bytes == 12 * 112
 
 
+def test_an_input_is_kept_and_has_no_gradient():
+    book = of(pointwise(1, "a"), size=(4, 4, 9))
+    assert (book.peak_inference_bytes, book.peak_training_bytes) == (4 * 160, 4 * (160 + 16))
+
+
 @pytest.mark.parametrize(
     ("joined", "inference", "training"),
     [
