@@ -1,4 +1,4 @@
-"""Squeeze and excitation in the residual networks and in SENet-154 (Hu et al. 2018). Chapter 15."""
+"""Squeeze and excitation in ResNets, GoogLeNet and SENet-154 (Hu et al. 2018). Chapter 15."""
 
 from dataclasses import replace
 from functools import partial
@@ -16,10 +16,11 @@ from resnetlib.blocks import (
     conv,
     conv_bn,
     conv_bn_relu,
+    inception,
     relu,
     squeeze_excite,
 )
-from resnetlib.models import resnet
+from resnetlib.models import googlenet, resnet
 
 
 def senet_stem(x: keras.KerasTensor) -> keras.KerasTensor:
@@ -50,6 +51,13 @@ def se_bottleneck(
     return add_shortcut(x, y, strides, name=name, option=option)
 
 
+def se_inception(
+    x: keras.KerasTensor, widths: tuple[int, int, int, int, int, int], *, name: str
+) -> keras.KerasTensor:
+    """Return the inception module with what it gives rescaled (fig. 2)."""
+    return squeeze_excite(inception(x, widths, name=name), name=name)
+
+
 def senet_bottleneck(
     x: keras.KerasTensor, filters: int, strides: int, *, name: str, option: str
 ) -> keras.KerasTensor:
@@ -71,6 +79,7 @@ def senet_bottleneck(
 PLANS = {
     "se_resnet20": resnet.cifar(se_basic, 20),
     "se_resnet50": resnet.imagenet(se_bottleneck, 50),
+    "se_googlenet": replace(googlenet.PLANS["googlenet"], module=se_inception),
     "senet154": replace(resnet.imagenet(senet_bottleneck, 152), stem=senet_stem),
     # With 16 channels the paper's ratio leaves one number to decide with; a ratio of 4 leaves four.
     "se_resnet_mini": resnet.mini(partial(se_basic, ratio=4)),
@@ -81,6 +90,8 @@ DROPOUT = {"senet154": 0.2}  # before the classifier (appendix)
 def build(name: str, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Return the network `name` of this family with new weights."""
     plan = PLANS[name]
+    if isinstance(plan, googlenet.Plan):
+        return googlenet.network(name, plan, input_shape, classes)
     inputs = keras.Input(input_shape)
     x = plan.stem(inputs)
     stages = zip(plan.repeats, plan.widths, plan.strides, strict=True)
