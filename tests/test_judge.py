@@ -125,7 +125,7 @@ def test_accept_rewrites_only_what_moved(tmp_path, capsys):
     )
     (chapter,) = project(tmp_path, c01_toy=notebook(*reference))
     ran(chapter, *reference)
-    accept(tmp_path, [chapter])
+    assert accept(tmp_path, [chapter]) == 0
     ran(
         chapter,
         code("print(accuracy)", text("0.861\n"), name="metric"),
@@ -194,3 +194,11 @@ def test_accept_never_mixes_the_outputs_of_two_programs(tmp_path, capsys, change
     assert [metric.outputs[0].text, tick.outputs[0].text] == expected
     assert moved == (2 if expected[0] == "0.861\n" else 0)
     assert ("code changed since the last accept" in capsys.readouterr().out) == (moved == 2)
+
+
+def test_accept_writes_prints_in_one_piece(tmp_path):
+    (chapter,) = project(tmp_path, c01_toy=notebook(cell(text("26\n28\n"))))
+    ran(chapter, cell(text("26\n"), text("28\n")))
+    assert accept(tmp_path, [chapter]) == 0
+    (shown,) = chapters.code_cells(chapters.read(chapter.source))
+    assert [output.text for output in shown.outputs] == ["26\n28\n"]
