@@ -11,6 +11,7 @@ from keras import layers
 from resnetlib import models, numpy_ops
 from resnetlib.blocks import (
     RBF,
+    GroupedConv2D,
     LocalResponseNormalization,
     PartialConv2D,
     TrainableSubsampling,
@@ -360,6 +361,7 @@ CUSTOM = [
     LocalResponseNormalization(k=1.0, n=3, alpha=0.5, beta=0.5, name="a"),
     TrainableSubsampling(name="b"),
     PartialConv2D(CONNECTIONS, 2, name="c"),
+    GroupedConv2D(6, 2, groups=3, name="g"),
     layers.Activation(scaled_tanh, name="d"),
     RBF([[1, -1, 1], [-1, -1, 1]], name="e"),
 ]
@@ -379,6 +381,23 @@ def test_a_layer_comes_back_from_its_config_and_from_a_file(layer, rng, tmp_path
     model.save(tmp_path / "layer.keras")
     loaded = keras.saving.load_model(tmp_path / "layer.keras", safe_mode=True)
     np.testing.assert_array_equal(numpy_of(loaded(x)), numpy_of(model(x)))
+
+
+@pytest.mark.parametrize(
+    ("groups", "strides", "padding"), [(1, 1, "same"), (2, 1, "same"), (4, 2, "valid")]
+)
+def test_grouped_convolution_is_keras_own_and_numpys(groups, strides, padding, rng):
+    x = rng.normal(size=(2, 7, 8, 8)).astype("float32")
+    arguments = (12, 3, strides, padding)
+    ours, theirs = (kind(*arguments, groups=groups) for kind in (GroupedConv2D, layers.Conv2D))
+    ours.build(x.shape)
+    theirs.build(x.shape)
+    randomise(ours, rng)
+    theirs.set_weights(ours.get_weights())
+    options = {"strides": strides, "padding": padding, "groups": groups}
+    oracle = numpy_ops.conv2d_matmul(x, *ours.get_weights(), **options)
+    np.testing.assert_allclose(numpy_of(ours(x)), oracle, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(numpy_of(ours(x)), numpy_of(theirs(x)), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("loss", [PenaltyLoss(), DiscriminativeLoss(2.5)])

@@ -536,12 +536,12 @@ MODELS |= {
     "googlenet_mini": _googlenet(
         input_shape=(28, 28, 1),
         classes=10,
-        trainable=64_218,
-        total=64_218,
-        macs=4_736_800,
-        stages={"pool1": (14, 14, 32), "inception_3b": (14, 14, 64), "inception_4b": (7, 7, 144)},
+        trainable=94_462,
+        total=94_462,
+        macs=3_511_456,
+        stages={"conv2": (14, 14, 48), "inception_3b": (7, 7, 96), "inception_4b": (4, 4, 176)},
         source="ours, after Szegedy et al. 2014",
-        departures="Four narrow modules, a stem of one convolution, no normalisation.",
+        departures="Four narrow modules after a stem of two 3×3 convolutions, no normalisation.",
         min_size=8,
     ),
 }

@@ -22,10 +22,10 @@ TABLE_1 = {
 }
 # Ours, for small images.
 MINI = {
-    "3a": (8, 8, 16, 4, 8, 8),
-    "3b": (16, 16, 32, 4, 8, 8),
-    "4a": (32, 24, 48, 8, 16, 16),
-    "4b": (48, 32, 64, 8, 16, 16),
+    "3a": (16, 16, 32, 4, 8, 8),
+    "3b": (24, 16, 48, 8, 12, 12),
+    "4a": (32, 24, 64, 8, 16, 16),
+    "4b": (64, 32, 64, 8, 24, 24),
 }
 # Section 5: auxiliary classifiers read these modules, and their losses count 0.3 in the sum.
 AUXILIARY = {"4a": "auxiliary_1", "4d": "auxiliary_2"}
@@ -43,8 +43,9 @@ def stem(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def mini_stem(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Return half the resolution with 32 maps."""
-    return max_pool(conv_relu(x, 32, 3, name="conv1"), name="pool1")
+    """Return a quarter of the resolution with 48 maps."""
+    x = max_pool(conv_relu(x, 16, 3, name="conv1"), name="pool1")
+    return max_pool(conv_relu(x, 48, 3, name="conv2"), name="pool2")
 
 
 def max_pool(x: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
