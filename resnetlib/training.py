@@ -156,6 +156,9 @@ def fit(
             f"model {model.name!r} is compiled and keeps its own learning rate; leave "
             f"learning_rate out, or compile with it; received {learning_rate!r}"
         )
+    if not model.optimizer.built:
+        # Variables made inside the first step would have Keras trace that step twice.
+        model.optimizer.build(model.trainable_variables)
     record = _Record()
     order = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: batches.shuffle(seed, epoch)
