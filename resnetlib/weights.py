@@ -1,17 +1,21 @@
-"""Weights that others trained: from keras.applications, and from PyTorch's files as NumPy arrays.
+"""Trained weights: the shipped ones, those of keras.applications, and PyTorch's as NumPy arrays.
 
-Both are strict: every array is used once and every variable is set, or nothing is. Two arrays of
+All are strict: every array is used once and every variable is set, or nothing is. Two arrays of
 equal shape under each other's names cannot be noticed: compare the outputs too.
 Images must then be prepared as the source prepared them (channel order, scale, mean).
 """
 
+import io
+import json
 import re
 from collections.abc import Callable, Mapping
+from importlib import resources
 
 import keras
 import numpy as np
 from keras import layers
 
+from resnetlib import _full_sets
 from resnetlib.models import MODELS
 
 BLOCK = re.compile(r"conv(\d+)_(\d+)_(a|b|c|shortcut)_(conv|bn)")
@@ -29,6 +33,37 @@ TORCH_VARIABLE = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+
+
+def trained() -> dict[str, dict]:
+    """Return the cards of the shipped weights, by "network-dataset".
+
+    A card tells network, dataset, recipe and epochs, the seed, the accuracy on the full test set
+    (test_accuracy, and that of the other seeds), the commit, the hardware and the file's SHA-256.
+    """
+    return json.loads((resources.files("resnetlib") / "_data/weights/cards.json").read_text())
+
+
+def load_trained(model: keras.Model, dataset: str) -> None:
+    """Set the weights of a model of `models.build` to the shipped ones for a data set.
+
+    The files hold float16: the accuracy on the cards is that of float32.
+    Errors: ValueError that names what is shipped, or a file with a wrong checksum.
+    """
+    name, cards = f"{model.name}-{dataset}", trained()
+    if name not in cards:
+        raise ValueError(f"no trained weights {name!r}; there are {', '.join(cards)}")
+    file = resources.files("resnetlib") / f"_data/weights/{name}.npz"
+    content = file.read_bytes()
+    _full_sets.check_sha256(str(file), content, cards[name]["sha256"], "Install resnetlib again.")
+    with np.load(io.BytesIO(content)) as arrays:
+        # The states of dropout's random generators are no weights.
+        variables = {v.path: v for v in model.variables if "seed" not in v.path}
+        if variables.keys() != set(arrays):
+            differ = ", ".join(sorted(variables.keys() ^ set(arrays)))
+            raise ValueError(f"{name} was trained with other variables: {differ}")
+        for path, variable in variables.items():
+            variable.assign(arrays[path].astype("float32"))
 
 
 def from_keras_applications(model: keras.Model, source: keras.Model) -> None:

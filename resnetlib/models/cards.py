@@ -49,12 +49,15 @@ def build(
     *,
     input_shape: Sequence[int] | None = None,
     classes: int | None = None,
+    weights: str | None = None,
 ) -> "keras.Model":
-    """Return the architecture `name` as a functional Keras model with new weights.
+    """Return the architecture `name` as a functional Keras model.
 
     name: a key of `MODELS`.
     input_shape: (height, width, channels); None takes the card's.
     classes: the length of the output, at least 1; None takes the card's.
+    weights: None for new ones, or the data set that the shipped ones were trained on, "cifar10" or
+        "fashion_mnist"; these want images between 0 and 1.
     Result: a model from images (N, height, width, channels), float32 of the range that you train
     it with, to logits (N, classes); float64 images are cast to float32. One with auxiliary heads
     gives a list of logits, its own first.
@@ -70,7 +73,15 @@ def build(
     if classes < 1:
         raise ValueError(f"classes is at least 1; received {classes}")
     family = importlib.import_module(f"resnetlib.models.{card.family}")
-    return family.build(name, shape, classes)
+    model = family.build(name, shape, classes)
+    if weights is not None:
+        if (shape, classes) != (card.input_shape, card.classes):
+            raise ValueError(
+                f"trained weights of {name} are for images of {card.input_shape} and "
+                f"{card.classes} classes; received {shape} and {classes}"
+            )
+        importlib.import_module("resnetlib.weights").load_trained(model, weights)
+    return model
 
 
 def _shape(name: str, shape: Sequence[int], least: int) -> tuple[int, int, int]:
@@ -97,7 +108,6 @@ HE_2015 = "He et al. 2015, Deep residual learning for image recognition"
 HE_2016 = "He et al. 2016, Identity mappings in deep residual networks"
 SYMMETRIC = "Strided convolutions pad k // 2 zeros on every side, as the papers' code does."
 ZERO_GAMMA = "The last gamma of each block starts at 0 (Goyal et al. 2017), not at 1."
-V2_STEM = "Convolutions have no bias, and strides open a stage; Keras' own version differs in both."
 
 
 def _imagenet(
