@@ -29,6 +29,10 @@ ACTIONS = [
     ("doctor", "check this machine and say what mends each fault"),
     ("accept", "show what moved, then make the last run the reference (CHAPTER=02_convolution)"),
     ("older", "test the library with its oldest versions, and Colab's way to install it"),
+    (
+        "test-backends",
+        "test the models with Keras on JAX and PyTorch (BACKEND=jax: on one; MODELS=mini: small)",
+    ),
     ("clean", "delete _build"),
 ]
 
@@ -126,7 +130,7 @@ def main(arguments: list) -> int:
             print(f"There is no action {arguments[0]!r}.\n")
         print("make ACTION, or without make: python -m book.press ACTION\n")
         for name, meaning in ACTIONS:
-            print(f"  {name:9s}{meaning}")
+            print(f"  {name:15s}{meaning}")
         return 0 if asked_for_help else 2
     if arguments[0] == "clean":
         shutil.rmtree(os.path.join(ROOT, "_build"), ignore_errors=True)

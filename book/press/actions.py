@@ -48,6 +48,12 @@ def older(root: Path = chapters.ROOT) -> bool:
     return subprocess.call([sys.executable, "-m", "pytest", "tests/older"], cwd=root) == 0
 
 
+def backends(root: Path = chapters.ROOT) -> bool:
+    """Test the models with Keras on JAX and PyTorch, each in an environment of its own."""
+    driver = "tests/backends/test_backends.py"
+    return subprocess.call([sys.executable, "-m", "pytest", driver], cwd=root) == 0
+
+
 def lab(root: Path = chapters.ROOT) -> bool:
     """Open JupyterLab on the notebooks."""
     command = [sys.executable, "-m", "jupyterlab"]
@@ -68,7 +74,7 @@ def accept(root: Path = chapters.ROOT, only: str = "") -> bool:
 
 
 def main(action: str) -> bool:
-    """Run one action; its options are the environment variables PROFILE and CHAPTER."""
+    """Run one action; its options are environment variables, as the README says."""
     profile = os.environ.get("PROFILE") or "quick"
     if action == "book":
         return book(profile=profile)
@@ -80,7 +86,7 @@ def main(action: str) -> bool:
         from book.press.doctor import doctor
 
         return doctor()
-    return {"test": run_tests, "older": older, "lab": lab}[action]()
+    return {"test": run_tests, "older": older, "test-backends": backends, "lab": lab}[action]()
 
 
 if __name__ == "__main__":

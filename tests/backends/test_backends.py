@@ -1,0 +1,76 @@
+"""The library's own tests on Keras' other backends, each in an environment of its own.
+
+``make test-backends`` runs this. It makes ``.venv-backends-jax`` and ``.venv-backends-torch`` from
+the locks beside this file, and shows there what pytest says. Beside the backend, every package has
+the version of ``requirements.lock``, and TensorFlow is missing.
+
+BACKEND=jax or torch takes one of them; MODELS=mini takes of the models only the small ones, one of
+each family. In the JAX environment the engine of the experiments is tested as well.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from book.press import chapters
+from book.press.execute import child_environment
+
+HERE = Path(__file__).parent
+LIBRARY_TESTS = ["test_models.py", "test_classic_blocks.py", "test_weights.py"]
+TESTS = {"jax": [*LIBRARY_TESTS, "backends/test_experiments.py"], "torch": LIBRARY_TESTS}
+# By the name of the test or of its file; what a mini cannot have (the parity) is left out.
+SMALL = "mini or test_classic_blocks or test_experiments"
+
+
+def chosen():
+    """The backends that BACKEND asks for: one, or all."""
+    asked = os.environ.get("BACKEND")
+    if asked and asked not in TESTS:
+        raise ValueError(f"BACKEND must be one of {', '.join(TESTS)}; received {asked!r}")
+    return [asked] if asked else list(TESTS)
+
+
+def options():
+    """The choice of tests that MODELS asks for."""
+    asked = os.environ.get("MODELS")
+    if asked not in (None, "", "mini"):
+        raise ValueError(f"MODELS must be mini or left out, which takes all; received {asked!r}")
+    return ["-k", SMALL] if asked else []
+
+
+def environment(backend):
+    """Return the interpreter of the backend's environment, made anew when its lock changed."""
+    folder, lock = chapters.ROOT / f".venv-backends-{backend}", HERE / f"{backend}.lock"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = folder / "made-from"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest() + sys.version
+    if not stamp.exists() or stamp.read_text() != digest:
+        print(f"\nSetting up {folder.name} (once for each lock; some minutes)", flush=True)
+        venv.create(folder, with_pip=True, clear=True)
+        install = ["install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+        wheels = ["--only-binary", ":all:", "--require-hashes", "-r", str(lock)]
+        command = [python, "-m", "pip", *install, *wheels]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
+        stamp.write_text(digest)
+    return python
+
+
+@pytest.mark.parametrize("backend", chosen())
+def test_the_library_passes_its_own_tests(backend, capfd):
+    variables = child_environment(workers=1) | {
+        "KERAS_BACKEND": backend,
+        "JAX_PLATFORMS": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    pytest_options = ["-q", "-rs", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider"]
+    with capfd.disabled():
+        python = environment(backend)
+        print(f"\n--- Keras on {backend}", flush=True)
+        command = [python, "-m", "pytest", *pytest_options, *options(), *TESTS[backend]]
+        assert subprocess.call(command, cwd=HERE.parent, env=variables) == 0
