@@ -29,6 +29,7 @@ from resnetlib.models import resnet
 BATCH = 128
 TEST_BATCH = 1_000
 PROBED_IMAGES = 512  # for the norms of the gradients
+SAVE_EVERY = 10  # epochs
 WHOLE = {"cifar10": 50_000, "fashion_mnist": 60_000}
 SETS = {"cifar10": data.cifar10, "fashion_mnist": data.fashion_mnist}
 
@@ -87,7 +88,7 @@ def train(run: Run, folder: Path) -> dict:
             f"test error {epochs[-1]['test_error']:.4f}, {spent:.0f} s, {left:.0f} s left",
             flush=True,
         )
-        if len(epochs) % 10 == 0:
+        if len(epochs) % SAVE_EVERY == 0:
             _save(part, state, epochs, norms, spent)
     record = {
         **asdict(run),

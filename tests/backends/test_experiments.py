@@ -1,0 +1,71 @@
+"""The engine of the experiments on a few embedded images: it learns, goes on, and reads."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from book.experiments import engine
+from book.experiments.plans import Run
+from resnetlib import data
+
+RUN = Run("resnet_mini", "fashion_mnist", "adamw_one_cycle", 2, seed=0)
+IMAGES = 1_280  # ten steps an epoch: JAX compiles for longer than it trains
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_images(tmp_path_factory):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "WHOLE", {RUN.dataset: IMAGES})
+        patch.setattr(engine, "SETS", {RUN.dataset: lambda *_: data.fashion_mnist(IMAGES, 200)})
+        patch.setattr(engine, "TEST_BATCH", 200)
+        patch.setattr(engine, "SAVE_EVERY", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a whole run, and its record."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, engine.train(RUN, folder)
+
+
+def test_it_learns(finished):
+    folder, record = finished
+    assert {len(values) for values in record["history"].values()} == {RUN.epochs}
+    assert all(np.isfinite(values).all() for values in record["history"].values())
+    for measure in ("train_error", "train_loss"):
+        first, last = record["history"][measure]
+        assert last < first
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".npz"]
+
+
+def test_a_finished_run_is_read(finished, monkeypatch):
+    monkeypatch.delattr(engine, "_arrays")  # a training begins with it
+    folder, record = finished
+    assert engine.train(RUN, folder) == json.loads(json.dumps(record))
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_end(finished, tmp_path, capsys):
+    save = engine._save
+
+    def save_and_stop(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            engine.train(RUN, tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    capsys.readouterr()
+    again = engine.train(RUN, tmp_path)
+    assert " 1/2 " not in capsys.readouterr().out
+    folder, record = finished
+    assert again["history"] == record["history"]
+    assert again["test_error_with_flips"] == record["test_error_with_flips"]
+    weights = [np.load(where / f"{RUN.name}.npz") for where in (tmp_path, folder)]
+    for name in weights[1]:
+        np.testing.assert_array_equal(weights[0][name], weights[1][name])
