@@ -196,13 +196,20 @@ def build(
         (projections everywhere), compared in table 3; None takes the plan's.
     """
     plan = PLANS[name]
+    return network(name, replace(plan, option=option or plan.option), input_shape, classes)
+
+
+def network(
+    name: str, plan: Plan, input_shape: tuple[int, int, int], classes: int, dropout: float = 0
+) -> keras.Model:
+    """Return the network of a plan: stem, stages of blocks, classifier."""
     inputs = keras.Input(input_shape)
     x = plan.stem(inputs)
     stages = zip(plan.repeats, plan.widths, plan.strides, strict=True)
     for stage, (repeats, filters, strides) in enumerate(stages, start=2):
         for number in range(1, repeats + 1):
             block_name, block_strides = f"conv{stage}_{number}", strides if number == 1 else 1
-            x = plan.block(x, filters, block_strides, name=block_name, option=option or plan.option)
+            x = plan.block(x, filters, block_strides, name=block_name, option=plan.option)
     if plan.block in PREACT:
         x = bn_relu(x, name="post")
-    return keras.Model(inputs, classifier(x, classes), name=name)
+    return keras.Model(inputs, classifier(x, classes, dropout), name=name)

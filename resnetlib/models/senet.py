@@ -12,7 +12,6 @@ from resnetlib.blocks import (
     basic_branch,
     batch_norm,
     bottleneck_branch,
-    classifier,
     conv,
     conv_bn,
     conv_bn_relu,
@@ -92,11 +91,4 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int) -> keras.M
     plan = PLANS[name]
     if isinstance(plan, googlenet.Plan):
         return googlenet.network(name, plan, input_shape, classes)
-    inputs = keras.Input(input_shape)
-    x = plan.stem(inputs)
-    stages = zip(plan.repeats, plan.widths, plan.strides, strict=True)
-    for stage, (repeats, filters, strides) in enumerate(stages, start=2):
-        for number in range(1, repeats + 1):
-            block_name, block_strides = f"conv{stage}_{number}", strides if number == 1 else 1
-            x = plan.block(x, filters, block_strides, name=block_name, option=plan.option)
-    return keras.Model(inputs, classifier(x, classes, DROPOUT.get(name, 0)), name=name)
+    return resnet.network(name, plan, input_shape, classes, DROPOUT.get(name, 0))
