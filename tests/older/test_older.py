@@ -23,7 +23,12 @@ HERE = Path(__file__).parent
 FOLDER = chapters.ROOT / ".venv-older"
 PYTHON = FOLDER / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 CHAPTER = "03_pooling"
-LIBRARY_TESTS = ["numpy_ops", "data", "plots", "ledger", "training"]
+LIBRARY_TESTS = [
+    *("numpy_ops", "data", "plots", "tables", "ledger", "training"),
+    *("classic_blocks", "models"),
+]
+# Of the architectures one small model of each family.
+SMALL = ["-k", "not test_models or (mini and not heart)"]
 EXECUTE = """
 import sys, nbformat, nbclient
 notebook = nbformat.read(sys.argv[1], as_version=4)
@@ -94,5 +99,5 @@ def test_library_passes_its_own_tests(older, wheel):
     pip("install", "--quiet", "--no-deps", "--force-reinstall", str(wheel))
     paths = [f"test_{name}.py" for name in LIBRARY_TESTS]
     options = ["-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider"]
-    run = run_inside("-m", "pytest", *options, *paths, cwd=HERE.parent)
+    run = run_inside("-m", "pytest", *options, *SMALL, *paths, cwd=HERE.parent)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
