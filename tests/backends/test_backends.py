@@ -21,10 +21,13 @@ from book.press import chapters
 from book.press.execute import child_environment
 
 HERE = Path(__file__).parent
-LIBRARY_TESTS = ["test_models.py", "test_classic_blocks.py", "test_weights.py"]
+LIBRARY_TESTS = [
+    *("test_blocks.py", "test_classic_blocks.py"),
+    *("test_models.py", "test_weights.py"),
+]
 TESTS = {"jax": [*LIBRARY_TESTS, "backends/test_experiments.py"], "torch": LIBRARY_TESTS}
 # By the name of the test or of its file; what a mini cannot have (the parity) is left out.
-SMALL = "mini or test_classic_blocks or test_experiments"
+SMALL = "mini or test_blocks or test_classic_blocks or test_experiments"
 
 
 def chosen():
