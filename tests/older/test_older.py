@@ -27,8 +27,12 @@ LIBRARY_TESTS = [
     *("numpy_ops", "data", "plots", "tables", "ledger", "training"),
     *("classic_blocks", "models"),
 ]
-# Of the architectures one small model of each family.
-SMALL = ["-k", "not test_models or (mini and not heart)"]
+# Of the architectures one small model of each family. Keras 3.6 builds a pooling layer without
+# output, and test_on_batch there takes no list of losses: two tests ask for what came later.
+SMALL = [
+    "-k",
+    "(not test_models or (mini and not heart)) and not is_the_smallest and not auxiliary_heads",
+]
 EXECUTE = """
 import sys, nbformat, nbclient
 notebook = nbformat.read(sys.argv[1], as_version=4)
