@@ -483,3 +483,18 @@ def classifier(x: keras.KerasTensor, classes: int, dropout: float = 0) -> keras.
     if dropout:
         x = layers.Dropout(dropout, name="dropout")(x)
     return layers.Dense(classes, name="fc")(x)
+
+
+def dense_classifier(
+    x: keras.KerasTensor, units: Sequence[int], classes: int, *, first: int
+) -> keras.KerasTensor:
+    """Return logits (N, classes): flattening, dense layers with ReLU and dropout, one without.
+
+    units: the width of each hidden layer. first: the number in the name of the first, as in "fc6".
+    Source: Krizhevsky et al. 2012, section 3.5; VGG kept it.
+    """
+    x = layers.Flatten(name="flatten")(x)
+    for number, width in enumerate(units, first):
+        x = layers.Dense(width, "relu", kernel_initializer=HE, name=f"fc{number}")(x)
+        x = layers.Dropout(0.5, name=f"drop{number}")(x)
+    return layers.Dense(classes, name=f"fc{first + len(units)}")(x)

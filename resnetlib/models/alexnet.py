@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from resnetlib.blocks import HE, LocalResponseNormalization, conv_relu
+from resnetlib.blocks import LocalResponseNormalization, conv_relu, dense_classifier
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,5 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int) -> keras.M
             x = LocalResponseNormalization(name=f"norm{number}")(x)
         if row.pool:
             x = layers.MaxPooling2D(3, 2, name=f"pool{number}")(x)
-    x = layers.Flatten(name="flatten")(x)
-    for number in (6, 7):
-        x = layers.Dense(plan.dense, "relu", kernel_initializer=HE, name=f"fc{number}")(x)
-        x = layers.Dropout(0.5, name=f"drop{number}")(x)
-    return keras.Model(inputs, layers.Dense(classes, name="fc8")(x), name=name)
+    logits = dense_classifier(x, (plan.dense, plan.dense), classes, first=6)
+    return keras.Model(inputs, logits, name=name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from resnetlib.blocks import HE, LocalResponseNormalization, conv_relu, inception
+from resnetlib.blocks import HE, LocalResponseNormalization, classifier, conv_relu, inception
 
 # Szegedy et al. 2014, table 1. Columns: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool projection.
 TABLE_1 = {
@@ -102,7 +102,5 @@ def network(name: str, plan: Plan, input_shape: tuple[int, int, int], classes: i
         x = plan.module(x, widths, name=f"inception_{module}")
         if module in plan.auxiliary:
             heads.append(auxiliary_head(x, classes, name=plan.auxiliary[module]))
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    x = layers.Dropout(0.4, name="dropout")(x)
-    logits = layers.Dense(classes, name="fc")(x)
+    logits = classifier(x, classes, dropout=0.4)
     return keras.Model(inputs, [logits, *heads] if heads else logits, name=name)

@@ -5,6 +5,7 @@ Chapters 11 to 13.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import keras
 from keras import layers
@@ -59,27 +60,17 @@ def plain_basic(
     return relu(basic_branch(x, filters, strides, name=name, gamma="ones"), name=name)
 
 
-def residual_basic(
-    x: keras.KerasTensor, filters: int, strides: int, *, name: str, option: str
+def residual(
+    x: keras.KerasTensor,
+    filters: int,
+    strides: int,
+    *,
+    name: str,
+    option: str,
+    branch: Callable = basic_branch,
 ) -> keras.KerasTensor:
-    """Return the block of two 3×3 convolutions and a shortcut (fig. 5 left)."""
-    y = basic_branch(x, filters, strides, name=name)
-    return add_shortcut(x, y, strides, name=name, option=option)
-
-
-def residual_bottleneck(
-    x: keras.KerasTensor, filters: int, strides: int, *, name: str, option: str
-) -> keras.KerasTensor:
-    """Return the bottleneck block (fig. 5 right)."""
-    y = bottleneck_branch(x, filters, strides, name=name)
-    return add_shortcut(x, y, strides, name=name, option=option)
-
-
-def residual_bottleneck_v1_5(
-    x: keras.KerasTensor, filters: int, strides: int, *, name: str, option: str
-) -> keras.KerasTensor:
-    """Return the bottleneck block with the stride on its 3×3 convolution."""
-    y = bottleneck_branch_v1_5(x, filters, strides, name=name)
+    """Return the block of a branch and a shortcut (fig. 5: left with basic_branch)."""
+    y = branch(x, filters, strides, name=name)
     return add_shortcut(x, y, strides, name=name, option=option)
 
 
@@ -170,19 +161,20 @@ def mini(block: Callable) -> Plan:
     return replace(cifar(block, 8), strides=(2, 2, 2))
 
 
+bottleneck = partial(residual, branch=bottleneck_branch)
 CIFAR_DEPTHS = (20, 32, 44, 56, 110)
 PLANS = {
     **{f"plain{depth}": imagenet(plain_basic, depth) for depth in (18, 34)},
-    **{f"resnet{depth}": imagenet(residual_basic, depth) for depth in (18, 34)},
-    **{f"resnet{depth}": imagenet(residual_bottleneck, depth) for depth in (50, 101, 152)},
-    "resnet50_v1_5": imagenet(residual_bottleneck_v1_5, 50),
+    **{f"resnet{depth}": imagenet(residual, depth) for depth in (18, 34)},
+    **{f"resnet{depth}": imagenet(bottleneck, depth) for depth in (50, 101, 152)},
+    "resnet50_v1_5": imagenet(partial(residual, branch=bottleneck_branch_v1_5), 50),
     "resnet18_v2": imagenet(preact_basic, 18),
     "resnet50_v2": imagenet(preact_bottleneck, 50),
     **{f"plain{depth}": cifar(plain_basic, depth) for depth in CIFAR_DEPTHS},
-    **{f"resnet{depth}": cifar(residual_basic, depth) for depth in CIFAR_DEPTHS},
+    **{f"resnet{depth}": cifar(residual, depth) for depth in CIFAR_DEPTHS},
     **{f"preact_resnet{depth}": cifar(preact_basic, depth) for depth in CIFAR_DEPTHS},
     "plain_mini": mini(plain_basic),
-    "resnet_mini": mini(residual_basic),
+    "resnet_mini": mini(residual),
     "preact_resnet_mini": mini(preact_basic),
 }
 

@@ -1,5 +1,6 @@
 """Squeeze and excitation in ResNets, GoogLeNet and SENet-154 (Hu et al. 2018). Chapter 15."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -8,7 +9,6 @@ from keras import layers
 
 from resnetlib.blocks import (
     LAST_GAMMA,
-    add_shortcut,
     basic_branch,
     batch_norm,
     bottleneck_branch,
@@ -34,20 +34,17 @@ def senet_stem(x: keras.KerasTensor) -> keras.KerasTensor:
     return layers.MaxPooling2D(3, 2, "same", name="pool1")(x)
 
 
-def se_basic(
-    x: keras.KerasTensor, filters: int, strides: int, *, name: str, option: str, ratio: int = 16
+def se_branch(
+    x: keras.KerasTensor,
+    filters: int,
+    strides: int,
+    *,
+    name: str,
+    branch: Callable = basic_branch,
+    ratio: int = 16,
 ) -> keras.KerasTensor:
-    """Return the basic block with its branch rescaled before the addition (fig. 3)."""
-    y = squeeze_excite(basic_branch(x, filters, strides, name=name), ratio, name=name)
-    return add_shortcut(x, y, strides, name=name, option=option)
-
-
-def se_bottleneck(
-    x: keras.KerasTensor, filters: int, strides: int, *, name: str, option: str
-) -> keras.KerasTensor:
-    """Return the bottleneck block with its branch rescaled before the addition (fig. 3)."""
-    y = squeeze_excite(bottleneck_branch(x, filters, strides, name=name), name=name)
-    return add_shortcut(x, y, strides, name=name, option=option)
+    """Return a branch rescaled before the addition (fig. 3)."""
+    return squeeze_excite(branch(x, filters, strides, name=name), ratio, name=name)
 
 
 def se_inception(
@@ -75,13 +72,14 @@ def senet_bottleneck(
     return relu(layers.Add(name=f"{name}_add")([y, x]), name=name)
 
 
+se_bottleneck = partial(se_branch, branch=bottleneck_branch)
 PLANS = {
-    "se_resnet20": resnet.cifar(se_basic, 20),
-    "se_resnet50": resnet.imagenet(se_bottleneck, 50),
+    "se_resnet20": resnet.cifar(partial(resnet.residual, branch=se_branch), 20),
+    "se_resnet50": resnet.imagenet(partial(resnet.residual, branch=se_bottleneck), 50),
     "se_googlenet": replace(googlenet.PLANS["googlenet"], module=se_inception),
     "senet154": replace(resnet.imagenet(senet_bottleneck, 152), stem=senet_stem),
     # With 16 channels the paper's ratio leaves one number to decide with; a ratio of 4 leaves four.
-    "se_resnet_mini": resnet.mini(partial(se_basic, ratio=4)),
+    "se_resnet_mini": resnet.mini(partial(resnet.residual, branch=partial(se_branch, ratio=4))),
 }
 DROPOUT = {"senet154": 0.2}  # before the classifier (appendix)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from resnetlib.blocks import HE, conv_relu
+from resnetlib.blocks import conv_relu, dense_classifier
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,6 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int) -> keras.M
         for number in range(1, repeats + 1):
             x = conv_relu(x, filters, 3, name=f"conv{stage}_{number}")
         x = layers.MaxPooling2D(2, name=f"pool{stage}")(x)
-    x = layers.Flatten(name="flatten")(x)
-    first = len(plan.repeats) + 1  # the dense layers count on from the stages: fc6, fc7, fc8
-    for number, units in enumerate(plan.dense, first):
-        x = layers.Dense(units, "relu", kernel_initializer=HE, name=f"fc{number}")(x)
-        x = layers.Dropout(0.5, name=f"drop{number}")(x)
-    logits = layers.Dense(classes, name=f"fc{first + len(plan.dense)}")(x)
+    # The dense layers count on from the stages: fc6, fc7, fc8.
+    logits = dense_classifier(x, plan.dense, classes, first=len(plan.repeats) + 1)
     return keras.Model(inputs, logits, name=name)
