@@ -30,7 +30,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when i
 import keras
 import numpy as np
 
-from resnetlib import models
+from resnetlib import models, training
 
 THEIRS = {
     "vgg16": keras.applications.VGG16,
@@ -141,18 +141,7 @@ def hardware():
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": names[0] if names else platform.machine(), "cores": cores}
-
-
-def versions():
-    backend = keras.backend.backend()
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "keras": keras.__version__,
-        backend: sys.modules[backend].__version__,
-    }
+    return {"processor": names[0] if names else platform.machine(), "cores": training.cores()}
 
 
 def main():
@@ -161,7 +150,12 @@ def main():
     parser.add_argument("--models", nargs="+", choices=THEIRS, default=list(THEIRS))
     arguments = parser.parse_args()
     setting = {"batch": BATCH, "size": SIZE, "dtype": "float32", "repeats": arguments.repeats}
-    report = {"hardware": hardware(), "versions": versions(), "setting": setting, "models": {}}
+    report = {
+        "hardware": hardware(),
+        "versions": training.versions(),
+        "setting": setting,
+        "models": {},
+    }
     print(json.dumps({**report["hardware"], **report["versions"], **setting}))
     for name in arguments.models:
         report["models"][name] = measure(name, arguments.repeats)

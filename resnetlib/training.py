@@ -178,9 +178,9 @@ def fit(
         "images": len(images),
         "batch_size": batch_size,
         "optimizer": type(model.optimizer).__name__,
-        "versions": _versions(),
+        "versions": versions(),
         "platform": platform.platform(),
-        "cores": _cores(),
+        "cores": cores(),
         "seconds": round(time.perf_counter() - start, 1),
     }
     return History(record.epochs, provenance)
@@ -425,12 +425,14 @@ def _positive(name: str, value: int) -> int:
     return int(value)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python, resnetlib, Keras, its backend and NumPy."""
     backend = keras.backend.backend()
     modules: Sequence[str] = (backend, "keras", "numpy")
     return {

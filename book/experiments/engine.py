@@ -8,7 +8,6 @@ written down.
 
 import json
 import os
-import platform
 import subprocess
 import time
 from dataclasses import asdict
@@ -148,9 +147,9 @@ def _compile(run: Run, model: keras.Model, optimizer: keras.optimizers.Optimizer
     classes = model.output_shape[-1]
     coupled = 0.0 if recipe.optimizer == "adamw" else recipe.decay
 
-    def forward(trainable, others, x, y, *, train):  # noqa: ANN001, ANN202
+    def forward(trainable, others, x, y):  # noqa: ANN001, ANN202
         logits, others = model.stateless_call(
-            trainable, others, x.astype("float32") / 255, training=train
+            trainable, others, x.astype("float32") / 255, training=True
         )
         target = jax.nn.one_hot(y, classes) * (1 - recipe.smoothing) + recipe.smoothing / classes
         loss = -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1))
@@ -161,7 +160,7 @@ def _compile(run: Run, model: keras.Model, optimizer: keras.optimizers.Optimizer
     def step(state, x, y, key):  # noqa: ANN001, ANN202
         trainable, others, slots = state
         x = _augment(key, x, recipe)
-        (loss, (others, wrong)), grads = slope(trainable, others, x, y, train=True)
+        (loss, (others, wrong)), grads = slope(trainable, others, x, y)
         grads = [g + coupled * w for g, w in zip(grads, trainable, strict=True)]
         trainable, slots = optimizer.stateless_apply(slots, grads, trainable)
         return [list(trainable), list(others), list(slots)], (loss, wrong)
@@ -183,7 +182,7 @@ def _compile(run: Run, model: keras.Model, optimizer: keras.optimizers.Optimizer
 
     @jax.jit
     def probe(state, x, y):  # noqa: ANN001, ANN202
-        grads = slope(state[0], state[1], x, y, train=True)[1]
+        grads = slope(state[0], state[1], x, y)[1]
         pairs = zip(model.trainable_variables, grads, strict=True)
         return [jnp.linalg.norm(g) for v, g in pairs if v.path.endswith("kernel")]
 
@@ -207,9 +206,8 @@ def _compile(run: Run, model: keras.Model, optimizer: keras.optimizers.Optimizer
 def _augment(key: jax.Array, x: jax.Array, recipe: Recipe) -> jax.Array:
     """Return the images (N, H, W, C) shifted by up to `border` pixels and mirrored at random."""
     flip_key, crop_key = jax.random.split(key)
-    if recipe.flips:
-        flip = jax.random.bernoulli(flip_key, shape=(len(x), 1, 1, 1))
-        x = jnp.where(flip, x[:, :, ::-1], x)
+    flip = jax.random.bernoulli(flip_key, shape=(len(x), 1, 1, 1))
+    x = jnp.where(flip, x[:, :, ::-1], x)
     border, shape = recipe.border, x.shape[1:]
     padded = jnp.pad(x, ((0, 0), (border, border), (border, border), (0, 0)))
     corners = jax.random.randint(crop_key, (len(x), 2), 0, 2 * border + 1)
@@ -256,12 +254,7 @@ def _circumstances() -> dict:
         ).stdout.strip()
     )
     return {
-        "hardware": device.device_kind if device.platform != "cpu" else f"{os.cpu_count()} cores",
-        "versions": {
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        },
+        "hardware": device.device_kind if device.platform != "cpu" else f"{training.cores()} cores",
+        "versions": training.versions(),
         "commit": commit,
     }

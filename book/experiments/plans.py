@@ -11,7 +11,7 @@ class Recipe:
         "one_cycle" is `training.one_cycle`.
     decay: of the weights; with SGD added to the gradient of every variable, as the papers do, with
         AdamW decoupled, and not for biases and norms.
-    smoothing: of the labels. border: pixels that a random crop may shift. flips: at random.
+    smoothing: of the labels. border: pixels that a random crop may shift. Half are mirrored.
     """
 
     optimizer: str
@@ -20,7 +20,6 @@ class Recipe:
     decay: float
     smoothing: float
     border: int
-    flips: bool = True
 
 
 RECIPES = {

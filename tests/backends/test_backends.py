@@ -8,13 +8,11 @@ BACKEND=jax or torch takes one of them; MODELS=mini takes of the models only the
 each family. In the JAX environment the engine of the experiments is tested as well.
 """
 
-import hashlib
 import os
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
+import locked_environment
 import pytest
 
 from book.press import chapters
@@ -46,24 +44,6 @@ def options():
     return ["-k", SMALL] if asked else []
 
 
-def environment(backend):
-    """Return the interpreter of the backend's environment, made anew when its lock changed."""
-    folder, lock = chapters.ROOT / f".venv-backends-{backend}", HERE / f"{backend}.lock"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    stamp = folder / "made-from"
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest() + sys.version
-    if not stamp.exists() or stamp.read_text() != digest:
-        print(f"\nSetting up {folder.name} (once for each lock; some minutes)", flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        install = ["install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-        wheels = ["--only-binary", ":all:", "--require-hashes", "-r", str(lock)]
-        command = [python, "-m", "pip", *install, *wheels]
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
-        stamp.write_text(digest)
-    return python
-
-
 @pytest.mark.parametrize("backend", chosen())
 def test_the_library_passes_its_own_tests(backend, capfd):
     variables = child_environment(workers=1) | {
@@ -72,8 +52,16 @@ def test_the_library_passes_its_own_tests(backend, capfd):
         "CUDA_VISIBLE_DEVICES": "",
     }
     pytest_options = ["-q", "-rs", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider"]
+    folder = chapters.ROOT / f".venv-backends-{backend}"
     with capfd.disabled():
-        python = environment(backend)
+        locked_environment.make(folder, HERE / f"{backend}.lock")
         print(f"\n--- Keras on {backend}", flush=True)
-        command = [python, "-m", "pytest", *pytest_options, *options(), *TESTS[backend]]
+        command = [
+            locked_environment.interpreter(folder),
+            "-m",
+            "pytest",
+            *pytest_options,
+            *options(),
+            *TESTS[backend],
+        ]
         assert subprocess.call(command, cwd=HERE.parent, env=variables) == 0

@@ -6,13 +6,13 @@ notebook must install resnetlib without touching any other package, the chapter 
 the library's own tests must pass.
 """
 
-import hashlib
 import os
 import subprocess
 import sys
-import venv
+from functools import partial
 from pathlib import Path
 
+import locked_environment
 import pytest
 from library_wheel import built_wheel
 
@@ -21,7 +21,8 @@ from book.press.execute import child_environment
 
 HERE = Path(__file__).parent
 FOLDER = chapters.ROOT / ".venv-older"
-PYTHON = FOLDER / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+PYTHON = locked_environment.interpreter(FOLDER)
+pip = partial(locked_environment.pip, FOLDER)
 CHAPTER = "03_pooling"
 LIBRARY_TESTS = [
     *("numpy_ops", "data", "plots", "tables", "ledger", "training"),
@@ -45,13 +46,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def pip(*arguments):
-    command = [PYTHON, "-m", "pip", "--disable-pip-version-check", *arguments]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    return run.stdout
-
-
 def installed():
     """Every installed package with its version, without resnetlib."""
     lines = pip("list", "--format=freeze").splitlines()
@@ -61,12 +55,7 @@ def installed():
 @pytest.fixture(scope="module")
 def older():
     """The older environment, made when its lock changed, without resnetlib."""
-    lock, stamp = HERE / "requirements.lock", FOLDER / "made-from"
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest() + sys.version
-    if not stamp.exists() or stamp.read_text() != digest:
-        venv.create(FOLDER, with_pip=True, clear=True)
-        pip("install", "--quiet", "--only-binary", ":all:", "--require-hashes", "-r", str(lock))
-        stamp.write_text(digest)
+    locked_environment.make(FOLDER, HERE / "requirements.lock")
     pip("uninstall", "--quiet", "--yes", "resnetlib")
 
 
