@@ -1,12 +1,16 @@
 """Train, evaluate and predict: one recipe, seeded, with a progress bar and a history."""
 
+import json
 import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,50 +18,9 @@ import numpy as np
 from keras import ops
 
 import resnetlib
+from resnetlib import recipe
+from resnetlib.recipe import LABEL_SMOOTHING, PEAK, WEIGHT_DECAY, positive
 from resnetlib.tables import html_table, text_table
-
-# fit gives this name to the optimizer of the course's recipe, and so knows it again.
-RECIPE = "course_recipe"
-PEAK = 1e-3
-
-
-@keras.saving.register_keras_serializable("resnetlib")
-class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
-    """The schedule that `one_cycle` returns; Keras needs the class to load a saved model."""
-
-    def __init__(self, peak: float, total_steps: int, warmup: float) -> None:
-        """Take the arguments of `one_cycle`."""
-        self.peak, self.total_steps, self.warmup = peak, total_steps, warmup
-
-    def __call__(self, step: Any) -> Any:
-        """Return the learning rate of an optimizer step, the first being 0."""
-        step = ops.cast(step, "float32")
-        top, last = int(self.warmup * self.total_steps), self.total_steps
-        rising = self.peak * (1 + 24 * step / max(top, 1)) / 25
-        down = ops.clip((step - top) / (last - top), 0, 1)
-        return ops.where(step < top, rising, self.peak * (1 + ops.cos(math.pi * down)) / 2)
-
-    def get_config(self) -> dict:
-        """Return the arguments of the constructor."""
-        return {"peak": self.peak, "total_steps": self.total_steps, "warmup": self.warmup}
-
-
-def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> OneCycle:
-    """Return a learning rate that rises in a line to its peak and falls in a half cosine to 0.
-
-    peak: the highest learning rate, above 0; the schedule starts at peak / 25.
-    total_steps: optimizer steps (batches) of the whole training, at least 1; 0 from there on.
-    warmup: the part of the steps in which the rate rises, at least 0 and below 1; the peak comes
-        in step int(warmup * total_steps).
-    Result: a Keras LearningRateSchedule that can be saved with a model.
-    Source: Smith and Topin 2017 (super-convergence); the cosine fall is that of Loshchilov and
-    Hutter 2016. Taught in chapter 5.
-    """
-    if not 0 < peak < math.inf:
-        raise ValueError(f"peak is a number above 0; received {peak!r}")
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup is at least 0 and below 1; received {warmup!r}")
-    return OneCycle(float(peak), _positive("total_steps", total_steps), float(warmup))
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,7 +30,7 @@ class History:
     `print` shows a table of the metrics, a notebook a richer one.
     epochs: for each epoch a dict of loss, accuracy, val_loss and val_accuracy (those that were
         measured), learning_rate (after the epoch's last step) and seconds.
-    provenance: seed, images, batch_size, optimizer, versions, platform, cores and seconds.
+    provenance: seed, epochs, images, batch_size, optimizer, versions, platform, cores, seconds.
     """
 
     epochs: list[dict[str, float]]
@@ -112,95 +75,143 @@ def fit(
     epochs: int = 5,
     batch_size: int = 128,
     learning_rate: float = PEAK,
+    weight_decay: float = WEIGHT_DECAY,
+    label_smoothing: float = LABEL_SMOOTHING,
+    augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
     seed: int = 0,
+    checkpoint: str | os.PathLike | None = None,
     progress: bool | None = None,
 ) -> History:
     """Train a model on labelled images and return what happened.
 
     model: a Sequential or Functional model with one input and one output. A compiled one keeps its
-        own optimizer and loss. Another one must give logits, and gets the course's recipe: AdamW, a
-        one-cycle schedule over all epochs, and cross-entropy from logits; every call of `fit`
-        starts that recipe afresh, from the weights that the model has.
+        own optimizer and loss. Another one must give logits, and gets `recipe`: AdamW, a one-cycle
+        schedule over all epochs, cross-entropy with smoothed labels, and at the end the
+        moving average of the weights; every call of `fit` starts that recipe afresh, from the
+        weights that the model has.
     train, validation: a `data.Dataset` or a pair (images, labels). Images (N, H, W, C), uint8
         (scaled here to 0..1) or float (taken as they are); labels (N,) integers from 0.
     epochs, batch_size: integers of at least 1.
-    learning_rate: the recipe's peak, above 0; leave it out for a compiled model.
+    learning_rate, weight_decay, label_smoothing: the recipe's peak, above 0; the part of each
+        kernel that a step takes away, times the rate, at least 0 (biases and norms keep theirs);
+        the targets' share for all classes, at least 0 and below 1. Leave them out for a compiled
+        model.
+    augment: a function (images, rng) that returns a batch changed at random, such as
+        `recipe.flip_and_shift`; it gets the images as you gave them, and a NumPy generator that
+        follows the seed, the epoch and the batch.
     seed: an integer of at least 0; it sets the global generators and, with the epoch, the order of
         the images. A model's first weights and its dropout draw their seeds when you build it: call
         keras.utils.set_random_seed before. With both, one machine's processor gives the same
         history and weights each time.
+    checkpoint: a file to keep the training in, written after each epoch. Where it exists, the
+        training goes on after its last epoch and ends as if nothing had stopped it.
     progress: True or False for a bar on stderr; None shows it in a terminal or a notebook. The
         environment variable RESNETLIB_PROGRESS=0 turns it off everywhere.
-    Errors: ValueError or TypeError for bad arguments; FloatingPointError if the loss is no longer
-    a finite number.
+    Errors: ValueError or TypeError for bad arguments, and for the checkpoint of another training;
+    FloatingPointError if the loss is no longer a finite number.
     Taught in chapters 4 and 5.
     """
-    _positive("epochs", epochs)
-    _positive("batch_size", batch_size)
+    positive("epochs", epochs)
+    positive("batch_size", batch_size)
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate is a number above 0; received {learning_rate!r}")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay is a number of at least 0; received {weight_decay!r}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing is at least 0 and below 1; received {label_smoothing!r}")
     keras.utils.set_random_seed(seed)  # for code that draws from the global generators
     images, labels = _arrays(train, "train")
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *images.shape[1:]))
     _check(model, images, "train", labels)
-    batches, unseen = _Batches(images, labels, batch_size), None
+    batches, unseen = _Batches(images, labels, batch_size, augment), None
     if validation is not None:
         val_images, val_labels = _arrays(validation, "validation")
         _check(model, val_images, "validation", val_labels)
         unseen = _Batches(val_images, val_labels, batch_size)
-    if not model.compiled or model.optimizer.name == RECIPE:
-        _compile(model, one_cycle(learning_rate, epochs * len(batches)))
-    elif learning_rate != PEAK:
-        raise ValueError(
-            f"model {model.name!r} is compiled and keeps its own learning rate; leave "
-            f"learning_rate out, or compile with it; received {learning_rate!r}"
+    if not model.compiled or model.optimizer.name == recipe.NAME:
+        _refuse_probabilities(model)
+        steps = epochs * len(batches)
+        recipe.compile_with_recipe(model, steps, learning_rate, weight_decay, label_smoothing)
+    else:
+        _refuse_for_compiled(
+            model,
+            learning_rate=(learning_rate, PEAK),
+            weight_decay=(weight_decay, WEIGHT_DECAY),
+            label_smoothing=(label_smoothing, LABEL_SMOOTHING),
         )
     if not model.optimizer.built:
         # Variables made inside the first step would have Keras trace that step twice.
         model.optimizer.build(model.trainable_variables)
-    record = _Record()
-    order = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: batches.shuffle(seed, epoch)
-    )
-    bar = [_Bar(epochs, len(batches))] if _shows(progress) else []
-    start = time.perf_counter()
-    model.fit(
-        batches,
-        validation_data=unseen,
-        epochs=epochs,
-        shuffle=False,  # Keras would shuffle the batches again, with Python's generator
-        verbose=0,
-        callbacks=[order, record, *bar],
-    )
-    provenance = {
+    facts = {
         "seed": seed,
+        "epochs": epochs,
         "images": len(images),
         "batch_size": batch_size,
         "optimizer": type(model.optimizer).__name__,
+    }
+    record, callbacks = _Record(), []
+    if checkpoint is not None:
+        made_for = facts | {
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "label_smoothing": label_smoothing,
+            "augment": _name(augment),
+            "data": zlib.crc32(np.ascontiguousarray(images), zlib.crc32(labels)),
+        }
+        keeper = _Checkpoint(Path(checkpoint), made_for, model, record)
+        keeper.restore()
+        callbacks.append(keeper)
+    if _shows(progress):
+        callbacks.append(_Bar(epochs, len(batches)))
+    spent, start = sum(epoch["seconds"] for epoch in record.epochs), time.perf_counter()
+    model.fit(
+        batches,
+        validation_data=unseen,
+        initial_epoch=len(record.epochs),
+        epochs=epochs,
+        shuffle=False,  # Keras would shuffle the batches again, with Python's generator
+        verbose=0,
+        callbacks=[
+            keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: batches.shuffle(seed, epoch)
+            ),
+            _AverageBeforeLastTest(epochs),
+            record,
+            *callbacks,
+        ],
+    )
+    provenance = facts | {
         "versions": versions(),
         "platform": platform.platform(),
         "cores": cores(),
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(spent + time.perf_counter() - start, 1),
     }
     return History(record.epochs, provenance)
 
 
-def evaluate(model: keras.Model, dataset: Any, batch_size: int = 256) -> dict[str, float]:
+def evaluate(
+    model: keras.Model, dataset: Any, batch_size: int = 256, *, flips: bool = False
+) -> dict[str, float]:
     """Return the loss and the accuracy of a model on a `data.Dataset` or (images, labels).
 
     A compiled model reports its own loss and metrics, another one cross-entropy and accuracy, so
     that you can measure a model before its training.
+    flips: judge the mean of the probabilities of each image and of its mirror image, by
+        cross-entropy and accuracy. It is another measure, at twice the cost: say so with it.
     """
     images, labels = _arrays(dataset, "dataset")
     _check(model, images, "dataset", labels)
-    batches = _Batches(images, labels, _positive("batch_size", batch_size))
-    if model.compiled:
+    batches = _Batches(images, labels, positive("batch_size", batch_size))
+    if model.compiled and not flips:
         return _in_order(model.evaluate(batches, verbose=0, return_dict=True))
     scores = model.predict(batches, verbose=0)
-    loss = keras.losses.sparse_categorical_crossentropy(
-        labels, scores, from_logits=not _ends_in_probabilities(model)
-    )
+    logits = not _ends_in_probabilities(model)
+    if flips:
+        mirrored = model.predict(_Batches(images[:, :, ::-1], None, batch_size), verbose=0)
+        both = [ops.softmax(x) if logits else x for x in (scores, mirrored)]
+        scores, logits = ops.convert_to_numpy(both[0] + both[1]) / 2, False
+    loss = keras.losses.sparse_categorical_crossentropy(labels, scores, from_logits=logits)
     accuracy = np.mean(np.argmax(scores, axis=-1) == labels)
     return {"loss": float(ops.mean(loss)), "accuracy": float(accuracy)}
 
@@ -219,17 +230,26 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
 class _Batches(keras.utils.PyDataset):
     """Batches of float images, in their order until `shuffle` is called."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray | None, batch_size: int) -> None:
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        batch_size: int,
+        augment: Callable | None = None,
+    ) -> None:
         super().__init__()
         self.images, self.labels, self.batch_size = images, labels, batch_size
-        self.order = np.arange(len(images))
+        self.order, self.augment, self.seed = np.arange(len(images)), augment, (0, 0)
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        images = self.images[chosen].astype("float32")
+        images = self.images[chosen]
+        if self.augment:
+            images = self._changed(images, np.random.default_rng((*self.seed, index)))
+        images = images.astype("float32")
         if self.images.dtype == np.uint8:
             images /= 255
         return (images,) if self.labels is None else (images, self.labels[chosen])
@@ -237,6 +257,16 @@ class _Batches(keras.utils.PyDataset):
     def shuffle(self, seed: int, epoch: int) -> None:
         # NumPy's generator, not the backend's: the same order everywhere, for any epoch at once.
         self.order = np.random.default_rng((seed, epoch)).permutation(len(self.images))
+        self.seed = seed, epoch
+
+    def _changed(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        changed = np.asarray(self.augment(images, rng))
+        if (changed.shape, changed.dtype) != (images.shape, images.dtype):
+            raise ValueError(
+                f"augment returns images like those it gets, {images.dtype} of shape "
+                f"{images.shape}; it returned {changed.dtype} of shape {changed.shape}"
+            )
+        return changed
 
 
 class _Record(keras.callbacks.Callback):
@@ -270,18 +300,87 @@ class _Record(keras.callbacks.Callback):
             )
 
 
+class _AverageBeforeLastTest(keras.callbacks.Callback):
+    """Lets the last validation see the weights that the training ends with, if they are averaged.
+
+    Keras puts the optimizer's average in place after its last callback. It is the same average at
+    the end of the last epoch.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.last = epochs - 1
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        if self.epoch == self.last:
+            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """Keeps a training after each epoch in one file, which is whole or not there."""
+
+    def __init__(self, path: Path, made_for: dict, model: keras.Model, record: _Record) -> None:
+        super().__init__()
+        self.path, self.made_for, self.record = path, made_for, record
+        self.state = [
+            *model.trainable_variables,
+            *model.non_trainable_variables,  # with the generators of the dropout layers
+            *model.optimizer.variables,
+        ]
+
+    def restore(self) -> None:
+        if not self.path.exists():
+            return
+        try:
+            with np.load(self.path) as saved:
+                note = json.loads(str(saved["note"]))
+                values = [saved[f"arr_{i}"] for i in range(len(saved.files) - 1)]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{self.path} is no checkpoint of fit; delete it ({error})") from error
+        shapes = [tuple(variable.shape) for variable in self.state]
+        differing = [
+            f"{key} {note['made_for'].get(key)!r}, not {value!r}"
+            for key, value in self.made_for.items()
+            if note["made_for"].get(key) != value
+        ]
+        if shapes != [value.shape for value in values]:
+            differing.append("variables of other shapes")
+        if differing:
+            raise ValueError(
+                f"{self.path} holds another training ({'; '.join(differing)}); "
+                "delete it or name another checkpoint"
+            )
+        for variable, value in zip(self.state, values, strict=True):
+            variable.assign(value)
+        self.record.epochs.extend(note["epochs"])
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        note = json.dumps({"made_for": self.made_for, "epochs": self.record.epochs})
+        values = [ops.convert_to_numpy(variable) for variable in self.state]
+        new = self.path.with_name(self.path.name + ".new")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("wb") as file:
+            np.savez(file, *values, note=np.asarray(note))
+        new.replace(self.path)
+
+
 class _Bar(keras.callbacks.Callback):
     """One line on stderr an epoch: steps, loss, accuracy, time gone and left."""
 
     def __init__(self, epochs: int, steps: int) -> None:
         super().__init__()
-        self.epochs, self.steps, self.width = epochs, steps, 0
+        self.epochs, self.steps, self.width, self.first = epochs, steps, 0, None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.start = self.shown = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch
+        if self.first is None:
+            self.first = epoch  # above 0 where a checkpoint goes on
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if time.perf_counter() - self.shown > 0.2:
@@ -294,8 +393,8 @@ class _Bar(keras.callbacks.Callback):
 
     def _write(self, step: int, logs: dict) -> None:
         self.shown = time.perf_counter()
-        gone, done = self.shown - self.start, self.epoch * self.steps + step
-        left = gone / done * (self.epochs * self.steps - done)
+        gone, done = self.shown - self.start, (self.epoch - self.first) * self.steps + step
+        left = gone / done * ((self.epochs - self.first) * self.steps - done)
         metrics = "  ".join(f"{name} {value:.3f}" for name, value in _in_order(logs).items())
         bar = ("#" * (12 * step // self.steps)).ljust(12, ".")
         line = (
@@ -326,18 +425,26 @@ def _shows(progress: bool | None) -> bool:
     return progress
 
 
-def _compile(model: keras.Model, schedule: OneCycle) -> None:
-    """Give the model the course's recipe."""
+def _refuse_probabilities(model: keras.Model) -> None:
     if _ends_in_probabilities(model):
         raise ValueError(
             f"the last layer of model {model.name!r} gives probabilities, and the recipe needs "
             "logits; leave the final softmax or sigmoid out, or compile the model with its own loss"
         )
-    model.compile(
-        optimizer=keras.optimizers.AdamW(schedule, name=RECIPE),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-    )
+
+
+def _refuse_for_compiled(model: keras.Model, **arguments: tuple[float, float]) -> None:
+    for name, (received, default) in arguments.items():
+        if received != default:
+            raise ValueError(
+                f"model {model.name!r} is compiled and keeps its own {name.replace('_', ' ')}; "
+                f"leave {name} out, or compile with it; received {received!r}"
+            )
+
+
+def _name(augment: Callable | None) -> str:
+    """Return what tells one augmentation from another: a function's name, a partial's arguments."""
+    return getattr(augment, "__qualname__", None) or repr(getattr(augment, "keywords", augment))
 
 
 def _ends_in_probabilities(model: keras.Model) -> bool:
@@ -417,12 +524,6 @@ def _check(
             f"model {model.name!r} tells {classes} classes apart, so {role} labels are 0 to "
             f"{classes - 1}; received {labels.min()} to {labels.max()}"
         )
-
-
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} is an integer of at least 1; received {value!r}")
-    return int(value)
 
 
 def cores() -> int:

@@ -13,7 +13,8 @@ import pytest
 from keras import layers
 
 from resnetlib import training
-from resnetlib.training import History, evaluate, fit, one_cycle, predict
+from resnetlib.recipe import one_cycle
+from resnetlib.training import History, evaluate, fit, predict
 
 
 @dataclass

@@ -24,6 +24,7 @@ import numpy as np
 from book.experiments.plans import RECIPES, Recipe, Run
 from resnetlib import data, models, training
 from resnetlib.models import resnet
+from resnetlib.recipe import one_cycle
 
 BATCH = 128
 TEST_BATCH = 1_000
@@ -133,7 +134,7 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
             [steps // 2, 3 * steps // 4], [recipe.rate, recipe.rate / 10, recipe.rate / 100]
         )
     else:
-        rate = training.one_cycle(recipe.rate, steps)
+        rate = one_cycle(recipe.rate, steps)
     if recipe.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.decay)
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])

@@ -8,7 +8,7 @@ class Recipe:
     """An optimizer and its schedule.
 
     schedule: "steps" divides the rate by 10 after half and after three quarters of the training;
-        "one_cycle" is `training.one_cycle`.
+        "one_cycle" is `resnetlib.recipe.one_cycle`.
     decay: of the weights; with SGD added to the gradient of every variable, as the papers do, with
         AdamW decoupled, and not for biases and norms.
     smoothing: of the labels. border: pixels that a random crop may shift. Half are mirrored.

@@ -45,7 +45,13 @@ def run_notebook(source: str, target: str, parameters: dict, cell_seconds: int) 
                 print(f"cell {cell_index + 1}/{total}", flush=True)
 
             nb_man.cell_complete = cell_complete
-            super().execute_managed_notebook(nb_man, kernel_name, **options)
+            # papermill saves before and after each cell; once at the end is enough, and it does so
+            # after a failure and a time-out too.
+            target, nb_man.output_path = nb_man.output_path, None
+            try:
+                super().execute_managed_notebook(nb_man, kernel_name, **options)
+            finally:
+                nb_man.output_path = target
             # papermill takes every error output for a failure. Those that a cell promises with the
             # tag raises-exception are the lesson: put them aside until it has looked.
             for cell in nb_man.nb.cells:
@@ -120,9 +126,10 @@ def run_chapter(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said = []
+    said, reached = [], "before its first cell ended"
     for line in process.stdout:
         if line.startswith("cell "):
+            reached = f"after {line.strip()}"
             progress(line.strip())
         else:
             said.append(line)
@@ -130,7 +137,8 @@ def run_chapter(
     if process.wait() != 0:
         if running.exists():
             os.replace(running, chapter.failed)
-        raise ChapterFailed(explain_failure(chapter, "".join(said), process.returncode))
+        how = f"(exit code {process.returncode}) {reached}:\n{''.join(said)[-3000:]}"
+        raise ChapterFailed(explain_failure(chapter, how))
     notebook = chapters.read(running)
     notebook.metadata["press"] = {"made_from": made_from, "seconds": round(seconds, 1)}
     nbformat.write(notebook, running)
@@ -138,13 +146,16 @@ def run_chapter(
     return seconds
 
 
-def explain_failure(chapter: Chapter, said: str, code: int) -> str:
-    """Name the chapter and the cell, and show its source and traceback."""
+def explain_failure(chapter: Chapter, how: str) -> str:
+    """Name the chapter and the cell, and show its source and traceback.
+
+    how: what is known without the notebook, which a killed process does not leave.
+    """
     head = f"{chapter.source.relative_to(chapter.root)} failed"
     try:
         notebook = chapters.read(chapter.failed)
     except (OSError, ValueError):
-        return f"{head} (exit code {code}) before its first cell ended:\n{said[-3000:]}"
+        return f"{head} {how}"
     cells = [
         cell
         for cell in notebook.cells
@@ -155,7 +166,7 @@ def explain_failure(chapter: Chapter, said: str, code: int) -> str:
             if output.output_type == "error":
                 traceback = "\n".join(output.traceback)
                 return f"{head} in cell {index} ({cell.id}):\n\n{cell.source}\n\n{traceback}"
-    return f"{head} (exit code {code}):\n{said[-3000:]}"
+    return f"{head} {how}"
 
 
 def run(selected: list[Chapter], profile: str = "quick", workers: int | None = None) -> bool:

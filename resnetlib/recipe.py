@@ -1,0 +1,130 @@
+"""The course's recipe: its schedule, loss, augmentation and optimizer. `training.fit` uses them."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+# fit gives this name to the optimizer of the course's recipe, and so knows it again.
+NAME = "course_recipe"
+PEAK = 1e-3
+WEIGHT_DECAY = 0.02
+LABEL_SMOOTHING = 0.1
+# The weights that a training ends with are an average over about this part of its steps.
+AVERAGED = 0.05
+
+
+@keras.saving.register_keras_serializable("resnetlib")
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """The schedule that `one_cycle` returns; Keras needs the class to load a saved model."""
+
+    def __init__(self, peak: float, total_steps: int, warmup: float) -> None:
+        """Take the arguments of `one_cycle`."""
+        self.peak, self.total_steps, self.warmup = peak, total_steps, warmup
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate of an optimizer step, the first being 0."""
+        step = ops.cast(step, "float32")
+        top, last = int(self.warmup * self.total_steps), self.total_steps
+        rising = self.peak * (1 + 24 * step / max(top, 1)) / 25
+        down = ops.clip((step - top) / (last - top), 0, 1)
+        return ops.where(step < top, rising, self.peak * (1 + ops.cos(math.pi * down)) / 2)
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {"peak": self.peak, "total_steps": self.total_steps, "warmup": self.warmup}
+
+
+def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> OneCycle:
+    """Return a learning rate that rises in a line to its peak and falls in a half cosine to 0.
+
+    peak: the highest learning rate, above 0; the schedule starts at peak / 25.
+    total_steps: optimizer steps (batches) of the whole training, at least 1; 0 from there on.
+    warmup: the part of the steps in which the rate rises, at least 0 and below 1; the peak comes
+        in step int(warmup * total_steps).
+    Result: a Keras LearningRateSchedule that can be saved with a model.
+    Source: Smith and Topin 2017 (super-convergence); the cosine fall is that of Loshchilov and
+    Hutter 2016. Taught in chapter 5.
+    """
+    if not 0 < peak < math.inf:
+        raise ValueError(f"peak is a number above 0; received {peak!r}")
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup is at least 0 and below 1; received {warmup!r}")
+    return OneCycle(float(peak), positive("total_steps", total_steps), float(warmup))
+
+
+@keras.saving.register_keras_serializable("resnetlib")
+class SmoothedCrossentropy(keras.losses.Loss):
+    """The recipe's loss: cross-entropy of logits (N, classes) and integer labels (N,).
+
+    label_smoothing: the share of each target that all classes divide among them evenly (Szegedy et
+    al. 2015b, section 7).
+    """
+
+    def __init__(
+        self, label_smoothing: float = LABEL_SMOOTHING, name: str = "smoothed_crossentropy"
+    ) -> None:
+        """Take the share, at least 0 and below 1."""
+        super().__init__(name=name)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each image, (N,)."""
+        one_hot = ops.one_hot(ops.reshape(y_true, (-1,)), y_pred.shape[-1], dtype=y_pred.dtype)
+        return keras.losses.categorical_crossentropy(
+            one_hot, y_pred, from_logits=True, label_smoothing=self.label_smoothing
+        )
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {"label_smoothing": self.label_smoothing, "name": self.name}
+
+
+def flip_and_shift(images: np.ndarray, rng: np.random.Generator, border: int = 2) -> np.ndarray:
+    """Return the images (N, H, W, C) mirrored at random, and shifted by up to `border` pixels.
+
+    Half of them are mirrored; the shifts are uniform and bring zeros in. Give it to `fit` as
+    `augment`; functools.partial sets another border. Not for letters: a mirrored b is a d.
+    Source: He et al. 2015, section 4.2, with a border of 4 for CIFAR-10.
+    """
+    flip = rng.random(len(images)) < 0.5
+    mirrored = np.where(flip[:, None, None, None], images[:, :, ::-1], images)
+    padded = np.pad(mirrored, ((0, 0), (border, border), (border, border), (0, 0)))
+    height, width = images.shape[1:3]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
+    top, left = rng.integers(0, 2 * border + 1, (2, len(images)))
+    # windows: (N, tops, lefts, C, H, W), a view; each image takes one of them.
+    return np.moveaxis(windows[np.arange(len(images)), top, left], 1, -1)
+
+
+def compile_with_recipe(
+    model: keras.Model,
+    total_steps: int,
+    learning_rate: float = PEAK,
+    weight_decay: float = WEIGHT_DECAY,
+    label_smoothing: float = LABEL_SMOOTHING,
+) -> None:
+    """Give a model that ends in logits the recipe for a training of so many steps."""
+    optimizer = keras.optimizers.AdamW(
+        one_cycle(learning_rate, total_steps),
+        weight_decay,
+        use_ema=True,
+        ema_momentum=max(0.0, 1 - 1 / (AVERAGED * total_steps)),
+        name=NAME,
+    )
+    # Biases, and the scales and shifts of norms, have one axis.
+    optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if v.ndim < 2])
+    model.compile(
+        optimizer=optimizer,
+        loss=SmoothedCrossentropy(label_smoothing),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )
+
+
+def positive(name: str, value: Any) -> int:
+    """Return an integer of at least 1, or raise an error that names the argument."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is an integer of at least 1; received {value!r}")
+    return int(value)
