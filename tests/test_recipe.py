@@ -44,7 +44,9 @@ def test_smoothed_crossentropy_by_hand(share):
     ]
     loss = SmoothedCrossentropy(share)
     assert float(loss(labels, logits)) == pytest.approx(np.mean(expected), rel=1e-6)
-    assert np.asarray(loss.call(labels[:, None], logits)) == pytest.approx(expected, rel=1e-6)
+    assert keras.ops.convert_to_numpy(loss.call(labels[:, None], logits)) == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_without_smoothing_it_is_keras_own_crossentropy():
@@ -133,11 +135,13 @@ def test_only_kernels_decay():
     model = network(layers.Conv2D(2, 3, name="conv"), layers.BatchNormalization(name="bn"))
     model.get_layer("bn").gamma.assign([2.0, 3.0])
     images, labels = np.zeros((12, 6, 6, 1), "uint8"), np.tile([0, 1, 2], 4)
-    before = {v.path: v.numpy().copy() for v in model.trainable_variables}
+    before = {v.path: keras.ops.convert_to_numpy(v).copy() for v in model.trainable_variables}
     fit(model, (images, labels), epochs=1, batch_size=12, learning_rate=0.1, weight_decay=0.5)
     # One step at the peak of a schedule of one step: rate 0.1, so a kernel keeps 1 - 0.05.
     kernel = next(path for path in before if path.endswith("conv/kernel"))
-    assert model.get_layer("conv").kernel.numpy() == pytest.approx(0.95 * before[kernel], rel=1e-5)
+    assert keras.ops.convert_to_numpy(model.get_layer("conv").kernel) == pytest.approx(
+        0.95 * before[kernel], rel=1e-5
+    )
     excluded = [
         v.name for v in model.trainable_variables if not model.optimizer._use_weight_decay(v)
     ]
@@ -177,7 +181,7 @@ def test_flips_at_test_time_are_the_mean_of_two_probabilities():
     squashed.add(layers.Softmax())
     squashed.set_weights(plain.get_weights())
     one, two = (
-        np.asarray(squashed(x[:, :, ::1].astype("float32") / 255))
+        keras.ops.convert_to_numpy(squashed(x.astype("float32") / 255))
         for x in (images, images[:, :, ::-1])
     )
     mean = (one + two) / 2

@@ -21,7 +21,7 @@ from book.press.execute import child_environment
 HERE = Path(__file__).parent
 LIBRARY_TESTS = [
     *("test_blocks.py", "test_classic_blocks.py"),
-    *("test_models.py", "test_weights.py"),
+    *("test_models.py", "test_weights.py", "test_recipe.py"),
 ]
 TESTS = {"jax": [*LIBRARY_TESTS, "backends/test_experiments.py"], "torch": LIBRARY_TESTS}
 # By the name of the test or of its file; what a mini cannot have (the parity) is left out.

@@ -26,7 +26,7 @@ pip = partial(locked_environment.pip, FOLDER)
 CHAPTER = "03_pooling"
 LIBRARY_TESTS = [
     *("numpy_ops", "data", "plots", "tables", "ledger", "training"),
-    *("classic_blocks", "models"),
+    *("recipe", "classic_blocks", "models"),
 ]
 # Of the architectures one small model of each family. Keras 3.6 builds a pooling layer without
 # output, and test_on_batch there takes no list of losses: two tests ask for what came later.
