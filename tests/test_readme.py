@@ -1,0 +1,42 @@
+"""The README's headline numbers are those of the recorded results and benchmarks."""
+
+import json
+import statistics
+
+import pytest
+
+from book.press.chapters import ROOT
+
+
+def read(*path):
+    return json.loads(ROOT.joinpath(*path).read_text())
+
+
+def last(results, network, measure):
+    """The median over the seeds of a network's last epoch."""
+    runs = [run for run in read("book", "results", results)["runs"] if run["network"] == network]
+    return statistics.median(run["history"][measure][-1] for run in runs)
+
+
+def rows():
+    models = read("benchmarks", "results", "models.json")["models"]
+    for name, label in (("vgg16", "VGG-16"), ("resnet50", "ResNet-50"), ("xception", "Xception")):
+        ratio = models[name]["training step"]["ratio"]
+        values = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+        yield f"| {label}'s training step, our time by that of `keras.applications` | {values} |"
+    line = read("benchmarks", "results", "line.json")["seconds"]
+    clean, nothing = (line[step]["median"] for step in ("clean", "no-op"))
+    yield f"| the book from nothing: every chapter runs, every page is built | {clean:.0f} s |"
+    yield f"| the book when nothing changed | {nothing:.1f} s |"
+    plain, residual = (
+        last("degradation.json", name, "train_error") for name in ("plain56", "resnet56")
+    )
+    yield f"| training error on CIFAR-10 with 56 layers, plain | {plain:.1%} |"
+    yield f"| the same 56 layers with shortcuts | {residual:.1%} |"
+    card = read("resnetlib", "_data", "weights", "cards.json")["resnet20-cifar10"]
+    yield f"| test accuracy of the ResNet-20 in the package | {card['test_accuracy']:.1%} |"
+
+
+@pytest.mark.parametrize("row", rows())
+def test_the_readme_gives_the_recorded_number(row):
+    assert row in (ROOT / "README.md").read_text().splitlines()
