@@ -119,8 +119,8 @@ def fit(
         raise ValueError(f"weight_decay is a number of at least 0; received {weight_decay!r}")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing is at least 0 and below 1; received {label_smoothing!r}")
-    keras.utils.set_random_seed(seed)  # for code that draws from the global generators
     images, labels = _arrays(train, "train")
+    keras.utils.set_random_seed(seed)
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *images.shape[1:]))
     _check(model, images, "train", labels)
@@ -164,6 +164,12 @@ def fit(
         callbacks.append(keeper)
     if _shows(progress):
         callbacks.append(_Bar(epochs, len(batches)))
+
+    def begin(epoch: int, logs: dict) -> None:
+        # For code that draws from the global generators, as PyTorch's dropout does.
+        keras.utils.set_random_seed(seed + epoch)
+        batches.shuffle(seed, epoch)
+
     spent, start = sum(epoch["seconds"] for epoch in record.epochs), time.perf_counter()
     model.fit(
         batches,
@@ -173,9 +179,7 @@ def fit(
         shuffle=False,  # Keras would shuffle the batches again, with Python's generator
         verbose=0,
         callbacks=[
-            keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, logs: batches.shuffle(seed, epoch)
-            ),
+            keras.callbacks.LambdaCallback(on_epoch_begin=begin),
             _AverageBeforeLastTest(epochs),
             record,
             *callbacks,

@@ -63,12 +63,12 @@ def wake(model):
 
 
 def gradients(model, images):
-    """The gradient of the sum of all squared logits, for each trainable variable."""
+    """The gradient of a random weighted sum of all logits, for each trainable variable."""
     every = np.random.default_rng(1)
 
     def total(outputs):
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-        return sum(ops.sum(out * every.normal(size=out.shape).astype("float32")) for out in outputs)
+        return sum(ops.sum(ops.multiply(out, every.normal(size=out.shape))) for out in outputs)
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
