@@ -8,7 +8,8 @@ each kind of layer is timed alone, forward and backward, to show where the rest 
     --repeats N     turns, after two to warm up (default 10)
     --model NAME    of the registry (default resnet20)
 
-Prints a table and writes results/training_step.json beside this file. About two minutes.
+Prints a table and writes results/training_step.json beside this file: under "oneDNN", or with
+TF_ENABLE_ONEDNN_OPTS=0 under "no oneDNN", so that the two can be compared. About a minute.
 """
 
 import argparse
@@ -127,8 +128,10 @@ def main():
         print(f"  {kind:<22}{value:8.3f} s   {value / step:6.1%}")
     left = step - sum(kinds.values())
     print(f"  {'the rest':<22}{left:8.3f} s   {left / step:6.1%}   loss, optimizer, what overlaps")
+    reports = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    reports["oneDNN" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1" else "no oneDNN"] = report
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    RESULTS.write_text(json.dumps(reports, indent=2) + "\n")
 
 
 if __name__ == "__main__":

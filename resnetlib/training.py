@@ -107,6 +107,8 @@ def fit(
         training goes on after its last epoch and ends as if nothing had stopped it.
     progress: True or False for a bar on stderr; None shows it in a terminal or a notebook. The
         environment variable RESNETLIB_PROGRESS=0 turns it off everywhere.
+    On a processor without AVX512, set TF_ENABLE_ONEDNN_OPTS=1 in the environment before TensorFlow
+    is imported: its convolutions are then much faster (benchmarks/training_step.py).
     Errors: ValueError or TypeError for bad arguments, and for the checkpoint of another training;
     FloatingPointError if the loss is no longer a finite number.
     Taught in chapters 4 and 5.
@@ -319,8 +321,12 @@ class _AverageBeforeLastTest(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_test_begin(self, logs: dict | None = None) -> None:
-        if self.epoch == self.last:
-            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        if self.epoch == self.last and self.model.optimizer.use_ema:
+            variables = self.model.trainable_variables
+            self.model.optimizer.finalize_variable_values(variables)
+            for variable in variables:
+                # A copy: on JAX it is the average's own array, which the evaluation would use up.
+                variable.assign(ops.convert_to_numpy(variable))
 
 
 class _Checkpoint(keras.callbacks.Callback):

@@ -285,7 +285,9 @@ def test_a_finished_checkpoint_gives_its_result_at_once(tmp_path):
     again = dropout_network()
     found = fit(again, train, checkpoint=file, **OPTIONS)
     assert numbers(found) == numbers(wanted)
-    assert found.provenance["seconds"] >= sum(wanted["seconds"])
+    assert found.provenance["seconds"] > sum(wanted["seconds"]) - 0.1, (
+        "with those of the first call"
+    )
     for ours, theirs in zip(again.get_weights(), first.get_weights(), strict=True):
         assert np.array_equal(ours, theirs)
 
