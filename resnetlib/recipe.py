@@ -9,7 +9,7 @@ from keras import ops
 
 # fit gives this name to the optimizer of the course's recipe, and so knows it again.
 NAME = "course_recipe"
-PEAK = 1e-3
+PEAK = 3e-3
 WEIGHT_DECAY = 0.02
 LABEL_SMOOTHING = 0.1
 # The weights that a training ends with are an average over about this part of its steps.
