@@ -23,12 +23,9 @@ import time
 from pathlib import Path
 
 import nbformat
-from models import hardware
-
-from resnetlib import training
+from report import circumstances, save
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = Path(__file__).parent / "results" / "line.json"
 CHAPTER = "03_pooling"
 TRAINS = re.compile(r"\btraining\.fit\(|\btrain_and_test\(")
 
@@ -87,15 +84,12 @@ def main(runs: int) -> None:
             times["preview"].append(seconds)
         compiling = int(re.search(r"pages (\d+) s", said)[1])
         pages = len(list((root / "_build" / "html").rglob("*.html")))
-    report = {
-        "hardware": hardware(),
-        "versions": training.versions(),
+    report = circumstances() | {
         "seconds": {name: {"median": statistics.median(v), "runs": v} for name, v in times.items()},
         "chapters": chapters,
         "pages": {"number": pages, "seconds": compiling},
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    save("line", report)
     show(report)
 
 

@@ -11,21 +11,18 @@ Prints a table and writes results/minis.json beside this file, after each networ
 """
 
 import argparse
-import json
 import os
 import time
-from pathlib import Path
 
 # TensorFlow reads both at its import; oneDNN is on by default only where there is AVX512.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
-from models import hardware
+from report import circumstances, save
 
 from resnetlib import data, models, recipe, training
 
-RESULTS = Path(__file__).parent / "results" / "minis.json"
 MINIS = [name for name in models.MODELS if name.endswith("_mini")]
 EPOCHS = 5
 
@@ -36,9 +33,7 @@ def main():
     parser.add_argument("--rate", type=float, default=recipe.PEAK)
     arguments = parser.parse_args()
     train, test = data.fashion_mnist()
-    report = {
-        "hardware": hardware(),
-        "versions": training.versions(),
+    report = circumstances() | {
         "setting": {"images": len(train), "epochs": EPOCHS, "learning_rate": arguments.rate},
         "models": {},
     }
@@ -50,8 +45,7 @@ def main():
         seconds, accuracy = time.perf_counter() - start, training.evaluate(model, test)["accuracy"]
         report["models"][name] = {"seconds": round(seconds, 1), "accuracy": round(accuracy, 4)}
         print(f"{name:<20}{model.count_params():>11,}{seconds:>9.1f}{accuracy:>15.4f}", flush=True)
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+        save("minis", report)
 
 
 if __name__ == "__main__":

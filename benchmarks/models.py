@@ -16,14 +16,12 @@ import argparse
 import gc
 import json
 import os
-import platform
 import resource
 import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 # TensorFlow reads both at its import; oneDNN is on by default only where there is AVX512.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,8 +29,9 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
+from report import circumstances, save
 
-from resnetlib import models, training
+from resnetlib import models
 
 THEIRS = {
     "vgg16": keras.applications.VGG16,
@@ -41,7 +40,6 @@ THEIRS = {
 }
 SIDES = ("ours", "theirs")
 BATCH, SIZE, CLASSES = 8, 224, 1000
-RESULTS = Path(__file__).parent / "results" / "models.json"
 
 
 def build(side, name):
@@ -135,32 +133,18 @@ def show(name, rows):
         )
 
 
-def hardware():
-    """Return the processor and the number of cores that this process may use."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return {"processor": names[0] if names else platform.machine(), "cores": training.cores()}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--models", nargs="+", choices=THEIRS, default=list(THEIRS))
     arguments = parser.parse_args()
     setting = {"batch": BATCH, "size": SIZE, "dtype": "float32", "repeats": arguments.repeats}
-    report = {
-        "hardware": hardware(),
-        "versions": training.versions(),
-        "setting": setting,
-        "models": {},
-    }
+    report = circumstances() | {"setting": setting, "models": {}}
     print(json.dumps({**report["hardware"], **report["versions"], **setting}))
     for name in arguments.models:
         report["models"][name] = measure(name, arguments.repeats)
         show(name, report["models"][name])
-        RESULTS.parent.mkdir(exist_ok=True)  # after each model: nothing is lost
-        RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+        save("models", report)  # after each model: nothing is lost
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 # TensorFlow reads both at its import; oneDNN is on by default only where there is AVX512.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -33,15 +32,14 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import numpy as np
 from keras import layers
-from models import hardware
+from report import RESULTS, circumstances, save
 
 from resnetlib import data, training
 from resnetlib.blocks import conv_bn_relu
 from resnetlib.models import resnet
 from resnetlib.recipe import flip_and_shift
 
-RESULTS = Path(__file__).parent / "results" / "time_to_accuracy.json"
-CHAPTER4 = RESULTS.with_name("chapter4.keras")  # until it is done; git does not see it
+CHAPTER4 = RESULTS / "chapter4.keras"  # until it is done; git does not see it
 FIRST_TARGET = 0.907  # what chapter 4's network reaches in eight epochs
 MOST_EPOCHS = 10
 
@@ -185,18 +183,17 @@ def main():
     if unknown := set(chosen) - {"chapter4", *PARTS}:
         parser.error(f"unknown {', '.join(unknown)}; the parts are chapter4, {', '.join(PARTS)}")
     train, test = data.fashion_mnist(60_000, 10_000)
-    report = {"hardware": hardware(), "versions": training.versions(), "runs": {}}
+    report = circumstances() | {"runs": {}}
     if arguments.validate:
         train, test = train[:54_000], train[54_000:]
-    elif RESULTS.exists():
-        report["runs"] = json.loads(RESULTS.read_text())["runs"]
+    elif (earlier := RESULTS / "time_to_accuracy.json").exists():
+        report["runs"] = json.loads(earlier.read_text())["runs"]
     report["parts"] = {name: asdict(part) for name, part in PARTS.items()}
 
     def keep(name, value):
         report["runs"][name] = value
         if not arguments.validate:
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+            save("time_to_accuracy", report)
 
     for name in chosen:
         done = report["runs"].get(name, [])

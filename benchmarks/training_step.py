@@ -18,7 +18,6 @@ import os
 import statistics
 import time
 from collections import defaultdict
-from pathlib import Path
 
 # TensorFlow reads both at its import; oneDNN is on by default only where there is AVX512.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,13 +26,12 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import numpy as np
 import tensorflow as tf
-from models import hardware
+from report import RESULTS, circumstances, save
 
 from resnetlib import models, training
 from resnetlib.ledger import ledger
 
 BATCH, SHAPE, CLASSES, SIDE = 128, (32, 32, 3), 10, 2048
-RESULTS = Path(__file__).parent / "results" / "training_step.json"
 
 
 def seconds(function):
@@ -110,9 +108,7 @@ def main():
     shares = [step / top for step, top in pairs]
     step = statistics.median(times["training step"])
     kinds = by_kind(model, arguments.repeats)
-    report = {
-        "hardware": hardware(),
-        "versions": training.versions(),
+    report = circumstances() | {
         "setting": {"model": arguments.model, "batch": BATCH, "shape": SHAPE, "dtype": "float32"},
         "gigamacs_per_second": {s: statistics.median(rates[s]) / 1e9 for s in sides},
         "step_seconds": step,
@@ -128,10 +124,10 @@ def main():
         print(f"  {kind:<22}{value:8.3f} s   {value / step:6.1%}")
     left = step - sum(kinds.values())
     print(f"  {'the rest':<22}{left:8.3f} s   {left / step:6.1%}   loss, optimizer, what overlaps")
-    reports = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    path = RESULTS / "training_step.json"
+    reports = json.loads(path.read_text()) if path.exists() else {}
     reports["oneDNN" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1" else "no oneDNN"] = report
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(reports, indent=2) + "\n")
+    save("training_step", reports)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,27 @@
+"""What every benchmark writes: where it ran, and its results as JSON."""
+
+import json
+import platform
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def circumstances() -> dict:
+    """The processor, the cores that this process may use, and the versions."""
+    # Here, not above: benchmarks set TensorFlow's variables before it is imported, and line.py
+    # measures other processes, which must not inherit any.
+    from resnetlib import training
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    processor = names[0] if names else platform.machine()
+    hardware = {"processor": processor, "cores": training.cores()}
+    return {"hardware": hardware, "versions": training.versions()}
+
+
+def save(name: str, report: dict) -> None:
+    """Write results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
