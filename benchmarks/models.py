@@ -2,14 +2,16 @@
 
 Both stand in one process and take turns, so that whatever else the machine does falls on both: a
 forward pass and a training step (SGD) on the same 8 random images of 224×224, float32. A ratio is
-ours / theirs within one turn; below 1, ours is faster. Then each model is built in processes of
-its own, for the time of `build` alone and the peak memory of the process.
+ours / theirs within one turn; below 1, ours is faster. A second copy of theirs takes part as the
+control: the ratio of the two copies, which should be 1, shows what this machine can tell apart.
+Then each model is built in processes of its own, for the time of `build` alone and the peak memory
+of the process.
 
-    --repeats N      turns, after one to warm up (default 10)
+    --repeats N      turns, after one to warm up (default 12; thrice a number treats all alike)
     --models A B     of vgg16, resnet50 and xception (default: all)
 
-Prints a table and writes results/models.json beside this file. On two idle cores it takes about a
-quarter of an hour.
+Prints a table and writes results/models.json beside this file. On two idle cores it takes about
+half an hour.
 """
 
 import argparse
@@ -38,7 +40,7 @@ THEIRS = {
     "resnet50": keras.applications.ResNet50,
     "xception": keras.applications.Xception,
 }
-SIDES = ("ours", "theirs")
+SIDES = ("ours", "theirs", "control")
 BATCH, SIZE, CLASSES = 8, 224, 1000
 
 
@@ -97,16 +99,23 @@ def step_seconds(name, repeats):
 
 
 def order(turn):
-    """Let each side be the first in every second turn."""
-    return SIDES if turn % 2 else SIDES[::-1]
+    """Let the sides take the first place in turns."""
+    first = turn % len(SIDES)
+    return SIDES[first:] + SIDES[:first]
 
 
 def summary(values, unit):
-    """Return the median of each side, and the median, least and greatest ratio of a turn."""
-    ratios = [ours / theirs for ours, theirs in zip(values["ours"], values["theirs"], strict=True)]
-    medians = {f"{side}_{unit}": statistics.median(values[side]) for side in SIDES}
-    spread = zip(("median", "min", "max"), (statistics.median, min, max), strict=True)
-    return medians | {"ratio": {word: f(ratios) for word, f in spread}}
+    """Return the medians of ours and theirs, and the ratios of ours and of the control to theirs.
+
+    A ratio has the median, the least and the greatest of all turns.
+    """
+
+    def ratio(side):
+        ratios = [a / b for a, b in zip(values[side], values["theirs"], strict=True)]
+        return {f.__name__: f(ratios) for f in (statistics.median, min, max)}
+
+    medians = {f"{side}_{unit}": statistics.median(values[side]) for side in SIDES[:2]}
+    return medians | {"ratio": ratio("ours"), "control": ratio("control")}
 
 
 def measure(name, repeats):
@@ -123,19 +132,18 @@ def measure(name, repeats):
 
 
 def show(name, rows):
-    print(f"\n{name:<20}{'ours':>10}{'theirs':>10}      {'ratio':>6}   least – greatest")
+    columns = ("ours", "theirs", "", "ours / theirs", "theirs / theirs")
+    print("\n{:<22}{:>9}{:>9} {:<3}{:>24}{:>24}".format(name, *columns))
     for what, row in rows.items():
-        ours, theirs, ratio = row.values()
+        ours, theirs, *ratios = row.values()
         unit = "MB" if "ours_megabytes" in row else "s"
-        between = f"{ratio['min']:.3f} – {ratio['max']:.3f}"
-        print(
-            f"  {what:<18}{ours:>10.3f}{theirs:>10.3f} {unit:<5}{ratio['median']:>6.3f}   {between}"
-        )
+        cells = [f"{r['median']:.3f} ({r['min']:.3f}–{r['max']:.3f})" for r in ratios]
+        print(f"  {what:<20}{ours:>9.3f}{theirs:>9.3f} {unit:<3}{cells[0]:>24}{cells[1]:>24}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=12)
     parser.add_argument("--models", nargs="+", choices=THEIRS, default=list(THEIRS))
     arguments = parser.parse_args()
     setting = {"batch": BATCH, "size": SIZE, "dtype": "float32", "repeats": arguments.repeats}

@@ -49,14 +49,15 @@ class Part:
     """One of our trainings: a residual network, and its recipe.
 
     limit: the most that it may take, in first epochs of chapter 4's network.
-    stem: the filters and the stride of the first convolution, 3×3. Most of the time goes into maps
-        of 28×28, few as their multiply-accumulates are; a stride of 2 leaves them out.
+    stem: the filters, the kernel's size and the stride of the first convolution. Most of the time
+        goes into maps of 28×28, few as their multiply-accumulates are; a stride of 2 leaves them
+        out.
     widths, repeats, strides: of the stages, as in `models.resnet`.
     """
 
     accuracy: float
     limit: float
-    stem: tuple[int, int]
+    stem: tuple[int, int, int]
     widths: tuple[int, ...]
     repeats: tuple[int, ...]
     strides: tuple[int, ...]
@@ -75,8 +76,10 @@ PARTS = {
 
 
 def network(part):
-    filters, strides = part.stem
-    stem = partial(conv_bn_relu, filters=filters, kernel_size=3, strides=strides, name="conv1")
+    filters, kernel_size, strides = part.stem
+    stem = partial(
+        conv_bn_relu, filters=filters, kernel_size=kernel_size, strides=strides, name="conv1"
+    )
     plan = resnet.Plan(stem, resnet.residual, part.repeats, part.widths, part.strides, option="B")
     return resnet.network("ours", plan, (28, 28, 1), 10)
 

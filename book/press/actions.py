@@ -40,7 +40,9 @@ def run_tests(root: Path = chapters.ROOT) -> bool:
     """Build the book, then judge it and run the tests."""
     if not book(root):
         return False
-    return subprocess.call([sys.executable, "-m", "pytest", "--judge"], cwd=root) == 0
+    options, environment = execute.side_by_side()
+    command = [sys.executable, "-m", "pytest", "--judge", *options]
+    return subprocess.call(command, cwd=root, env=environment) == 0
 
 
 def older(root: Path = chapters.ROOT) -> bool:

@@ -16,7 +16,7 @@ import locked_environment
 import pytest
 
 from book.press import chapters
-from book.press.execute import child_environment
+from book.press.execute import side_by_side
 
 HERE = Path(__file__).parent
 LIBRARY_TESTS = [
@@ -46,7 +46,8 @@ def options():
 
 @pytest.mark.parametrize("backend", chosen())
 def test_the_library_passes_its_own_tests(backend, capfd):
-    variables = child_environment(workers=1) | {
+    workers, variables = side_by_side()
+    variables |= {
         "KERAS_BACKEND": backend,
         "JAX_PLATFORMS": "cpu",
         "CUDA_VISIBLE_DEVICES": "",
@@ -61,6 +62,7 @@ def test_the_library_passes_its_own_tests(backend, capfd):
             "-m",
             "pytest",
             *pytest_options,
+            *workers,
             *options(),
             *TESTS[backend],
         ]

@@ -17,7 +17,7 @@ import pytest
 from library_wheel import built_wheel
 
 from book.press import chapters, colab
-from book.press.execute import child_environment
+from book.press.execute import side_by_side
 
 HERE = Path(__file__).parent
 FOLDER = chapters.ROOT / ".venv-older"
@@ -67,7 +67,7 @@ def wheel(tmp_path_factory):
 
 def run_inside(*arguments, cwd):
     """Run the older Python with this environment's packages and paths kept out."""
-    environment = child_environment(workers=1)
+    _, environment = side_by_side()
     environment.pop("PYTHONPATH")
     return subprocess.run(
         [PYTHON, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
@@ -90,7 +90,8 @@ def test_colab_contract(older, wheel, tmp_path, monkeypatch):
 
 def test_library_passes_its_own_tests(older, wheel):
     pip("install", "--quiet", "--no-deps", "--force-reinstall", str(wheel))
+    workers, _ = side_by_side()
     paths = [f"test_{name}.py" for name in LIBRARY_TESTS]
     options = ["-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider"]
-    run = run_inside("-m", "pytest", *options, *SMALL, *paths, cwd=HERE.parent)
+    run = run_inside("-m", "pytest", *options, *workers, *SMALL, *paths, cwd=HERE.parent)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
