@@ -4,14 +4,14 @@ Both stand in one process and take turns, so that whatever else the machine does
 forward pass and a training step (SGD) on the same 8 random images of 224×224, float32. A ratio is
 ours / theirs within one turn; below 1, ours is faster. A second copy of theirs takes part as the
 control: the ratio of the two copies, which should be 1, shows what this machine can tell apart.
-Then each model is built in processes of its own, for the time of `build` alone and the peak memory
-of the process.
+Then each model is built in processes of its own, without the control, for the time of `build` alone
+and the peak memory of the process.
 
     --repeats N      turns, after one to warm up (default 12; thrice a number treats all alike)
     --models A B     of vgg16, resnet50 and xception (default: all)
 
-Prints a table and writes results/models.json beside this file. On two idle cores it takes about
-half an hour.
+Prints a table and writes results/models.json beside this file; a model that is not asked for keeps
+its earlier row there. On two idle cores it takes about half an hour.
 """
 
 import argparse
@@ -31,7 +31,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
-from report import circumstances, save
+from report import circumstances, save, with_earlier
 
 from resnetlib import models
 
@@ -64,10 +64,10 @@ def build_costs(name, repeats):
     """Return a list of seconds and one of megabytes for each side, each in a fresh process."""
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         rows = [
-            {side: pool.submit(build_cost, side, name).result() for side in order(turn)}
+            {side: pool.submit(build_cost, side, name).result() for side in order(turn, SIDES[:2])}
             for turn in range(repeats)
         ]
-    return [{side: [row[side][i] for row in rows] for side in SIDES} for i in (0, 1)]
+    return [{side: [row[side][i] for row in rows] for side in SIDES[:2]} for i in (0, 1)]
 
 
 def step_seconds(name, repeats):
@@ -98,14 +98,14 @@ def step_seconds(name, repeats):
     return times["forward"], times["training"]
 
 
-def order(turn):
+def order(turn, sides=SIDES):
     """Let the sides take the first place in turns."""
-    first = turn % len(SIDES)
-    return SIDES[first:] + SIDES[:first]
+    first = turn % len(sides)
+    return sides[first:] + sides[:first]
 
 
 def summary(values, unit):
-    """Return the medians of ours and theirs, and the ratios of ours and of the control to theirs.
+    """Return the medians of ours and theirs, and the ratios of ours and, if any, of the control.
 
     A ratio has the median, the least and the greatest of all turns.
     """
@@ -115,7 +115,10 @@ def summary(values, unit):
         return {f.__name__: f(ratios) for f in (statistics.median, min, max)}
 
     medians = {f"{side}_{unit}": statistics.median(values[side]) for side in SIDES[:2]}
-    return medians | {"ratio": ratio("ours"), "control": ratio("control")}
+    ratios = {"ratio": ratio("ours")}
+    if "control" in values:
+        ratios["control"] = ratio("control")
+    return medians | ratios
 
 
 def measure(name, repeats):
@@ -138,7 +141,9 @@ def show(name, rows):
         ours, theirs, *ratios = row.values()
         unit = "MB" if "ours_megabytes" in row else "s"
         cells = [f"{r['median']:.3f} ({r['min']:.3f}–{r['max']:.3f})" for r in ratios]
-        print(f"  {what:<20}{ours:>9.3f}{theirs:>9.3f} {unit:<3}{cells[0]:>24}{cells[1]:>24}")
+        print(
+            f"  {what:<20}{ours:>9.3f}{theirs:>9.3f} {unit:<3}" + "".join(f"{c:>24}" for c in cells)
+        )
 
 
 def main():
@@ -147,7 +152,7 @@ def main():
     parser.add_argument("--models", nargs="+", choices=THEIRS, default=list(THEIRS))
     arguments = parser.parse_args()
     setting = {"batch": BATCH, "size": SIZE, "dtype": "float32", "repeats": arguments.repeats}
-    report = circumstances() | {"setting": setting, "models": {}}
+    report = with_earlier("models", circumstances() | {"setting": setting})
     print(json.dumps({**report["hardware"], **report["versions"], **setting}))
     for name in arguments.models:
         report["models"][name] = measure(name, arguments.repeats)

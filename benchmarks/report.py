@@ -25,3 +25,11 @@ def save(name: str, report: dict) -> None:
     """Write results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def with_earlier(name: str, report: dict) -> dict:
+    """Return the report with the models that an earlier run measured, if all else is the same."""
+    path = RESULTS / f"{name}.json"
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    same = all(earlier.get(key) == report[key] for key in ("hardware", "versions", "setting"))
+    return report | {"models": earlier["models"] if same else {}}

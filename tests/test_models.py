@@ -7,6 +7,7 @@ is compared with our own output.
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 
 import keras
 import numpy as np
@@ -218,6 +219,35 @@ def test_a_residual_block_starts_as_the_identity(name, identity):
     images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype("float32")
     before, after = map(ops.convert_to_numpy, keras.Model(model.inputs, ends)(images))
     assert np.allclose(before, after) == identity
+
+
+THEIRS = {
+    "vgg16": keras.applications.VGG16,
+    "resnet50": keras.applications.ResNet50,
+    "xception": keras.applications.Xception,
+}
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="counts TensorFlow's operations"
+)
+@pytest.mark.parametrize("name", THEIRS)
+def test_no_operation_on_a_map_more_than_keras_own_model_takes(name):
+    """What can be said of speed without a clock; benchmarks/models.py has the clock."""
+    import tensorflow as tf
+
+    def operations(model):
+        run = tf.function(lambda x: model(x, training=False))
+        graph = run.get_concrete_function(tf.TensorSpec((8, 224, 224, 3))).graph
+        on_maps = [
+            o.type for o in graph.get_operations() if any(t.shape.rank == 4 for t in o.outputs)
+        ]
+        return Counter(on_maps)
+
+    ours = operations(models.build(name, input_shape=(224, 224, 3)))
+    theirs = operations(THEIRS[name](weights=None, input_shape=(224, 224, 3)))
+    assert ours["Conv2D"] > 10
+    assert ours <= theirs
 
 
 def test_an_unknown_name_gets_the_choices():
