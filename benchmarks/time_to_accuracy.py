@@ -52,7 +52,7 @@ FIRST_TARGET = 0.907  # what chapter 4's network reaches in eight epochs
 class Part:
     """One of our trainings: a residual network, and its recipe.
 
-    limit: the most that it may take, in first epochs of chapter 4's network.
+    limit: the most that it may take, in epochs of chapter 4's network.
     stem: the filters, the kernel's size and the stride of the first convolution. Most of the time
         goes into maps of 28×28, few as their multiply-accumulates are; a stride of 2 leaves them
         out.
@@ -124,7 +124,7 @@ def chapter4_network():
     def conv(filters, kernel_size):
         return layers.Conv2D(filters, kernel_size, padding="same", activation="relu")
 
-    return keras.Sequential(
+    model = keras.Sequential(
         [
             keras.Input((28, 28, 1)),
             *(conv(64, 7), layers.MaxPooling2D()),
@@ -136,12 +136,13 @@ def chapter4_network():
             layers.Dense(10, "softmax"),
         ]
     )
+    model.compile("nadam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
 
 
 def pacemaker(train, steps=60):
     """Return a function that says how long an epoch of chapter 4's network would take just now."""
     model = chapter4_network()
-    model.compile("nadam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     images, labels = train.images[:CHAPTER4_BATCH] / np.float32(255), train.labels[:CHAPTER4_BATCH]
     model.train_on_batch(images, labels)  # traces the graph
 
@@ -171,7 +172,6 @@ def train_chapter4(seed, train, test, most_epochs, done, keep):
         model, spent = keras.models.load_model(CHAPTER4), epochs[-1]["seconds"]
     else:
         model, epochs, spent = chapter4_network(), [], 0.0
-        model.compile("nadam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     while goes_on():
         start = time.perf_counter()
         training.fit(
