@@ -1,17 +1,19 @@
 """Time our models against keras.applications': python benchmarks/models.py.
 
 Both stand in one process and take turns, so that whatever else the machine does falls on both: a
-forward pass and a training step (SGD) on the same 8 random images of 224×224, float32. A ratio is
-ours / theirs within one turn; below 1, ours is faster. A second copy of theirs takes part as the
-control: the ratio of the two copies, which should be 1, shows what this machine can tell apart.
-Then each model is built in processes of its own, without the control, for the time of `build` alone
-and the peak memory of the process.
+forward pass and a training step (SGD) on the same 8 random images of 224×224, float32, and the
+building of the model. Only the peak memory of a build is that of a process of its own.
+
+A ratio is ours / theirs; below 1, ours is faster. Noise only ever makes a time longer, so the first
+ratio is that of the two least times of all turns; the median, the least and the greatest ratio
+within one turn stand beside it. A second copy of theirs takes part as the control: its ratio, which
+should be 1, shows what this machine can tell apart.
 
     --repeats N      turns, after one to warm up (default 12; thrice a number treats all alike)
     --models A B     of vgg16, resnet50 and xception (default: all)
 
 Prints a table and writes results/models.json beside this file; a model that is not asked for keeps
-its earlier row there. On two idle cores it takes about half an hour.
+its earlier row there. On two idle cores it takes about twenty minutes.
 """
 
 import argparse
@@ -20,10 +22,10 @@ import json
 import os
 import resource
 import statistics
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 # TensorFlow reads both at its import; oneDNN is on by default only where there is AVX512.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -50,24 +52,33 @@ def build(side, name):
     return THEIRS[name](weights=None, input_shape=(SIZE, SIZE, 3), classifier_activation=None)
 
 
-def build_cost(side, name):
-    """Return the seconds of a process's first model, and the megabytes of the whole process."""
-    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])  # the backend wakes up
-    start = time.perf_counter()
+def peak_megabytes(side, name):
+    """Return the peak memory of a process that builds one model."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(build_and_weigh, side, name).result()
+
+
+def build_and_weigh(side, name):
     build(side, name)
-    unit = 1 if sys.platform == "darwin" else 1024
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-    return time.perf_counter() - start, megabytes
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux, getrusage's peak is at least that of the process that began it
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS: bytes
 
 
-def build_costs(name, repeats):
-    """Return a list of seconds and one of megabytes for each side, each in a fresh process."""
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        rows = [
-            {side: pool.submit(build_cost, side, name).result() for side in order(turn, SIDES[:2])}
-            for turn in range(repeats)
-        ]
-    return [{side: [row[side][i] for row in rows] for side in SIDES[:2]} for i in (0, 1)]
+def build_seconds(name, repeats):
+    """Return the seconds of each build, for each side."""
+    times = {side: [] for side in SIDES}
+    for turn in range(repeats + 1):
+        for side in order(turn):
+            gc.collect()  # the model before this one, not during the next
+            start = time.perf_counter()
+            build(side, name)
+            if turn:  # the first wakes the backend up
+                times[side].append(time.perf_counter() - start)
+            keras.backend.clear_session()
+    return times
 
 
 def step_seconds(name, repeats):
@@ -98,52 +109,52 @@ def step_seconds(name, repeats):
     return times["forward"], times["training"]
 
 
-def order(turn, sides=SIDES):
+def order(turn):
     """Let the sides take the first place in turns."""
-    first = turn % len(sides)
-    return sides[first:] + sides[:first]
+    first = turn % len(SIDES)
+    return SIDES[first:] + SIDES[:first]
 
 
-def summary(values, unit):
-    """Return the medians of ours and theirs, and the ratios of ours and, if any, of the control.
-
-    A ratio has the median, the least and the greatest of all turns.
-    """
+def summary(times):
+    """Return the least seconds of ours and theirs, and the ratios of ours and of the control."""
 
     def ratio(side):
-        ratios = [a / b for a, b in zip(values[side], values["theirs"], strict=True)]
-        return {f.__name__: f(ratios) for f in (statistics.median, min, max)}
+        turns = [a / b for a, b in zip(times[side], times["theirs"], strict=True)]
+        within = {f.__name__: f(turns) for f in (statistics.median, min, max)}
+        return {"of_least": min(times[side]) / min(times["theirs"])} | within
 
-    medians = {f"{side}_{unit}": statistics.median(values[side]) for side in SIDES[:2]}
-    ratios = {"ratio": ratio("ours")}
-    if "control" in values:
-        ratios["control"] = ratio("control")
-    return medians | ratios
+    return {
+        "ours_seconds": min(times["ours"]),
+        "theirs_seconds": min(times["theirs"]),
+        "ratio": ratio("ours"),
+        "control": ratio("control"),
+    }
 
 
 def measure(name, repeats):
-    seconds, megabytes = build_costs(name, repeats)
     forward, training = step_seconds(name, repeats)
     keras.backend.clear_session()
-    gc.collect()
     return {
-        "forward": summary(forward, "seconds"),
-        "training step": summary(training, "seconds"),
-        "build": summary(seconds, "seconds"),
-        "process, peak memory": summary(megabytes, "megabytes"),
+        "forward": summary(forward),
+        "training step": summary(training),
+        "build": summary(build_seconds(name, repeats)),
+        "peak megabytes": {side: peak_megabytes(side, name) for side in SIDES[:2]},
     }
 
 
 def show(name, rows):
-    columns = ("ours", "theirs", "", "ours / theirs", "theirs / theirs")
-    print("\n{:<22}{:>9}{:>9} {:<3}{:>24}{:>24}".format(name, *columns))
+    columns = ("ours", "theirs", "ours / theirs", "theirs / theirs")
+    print("\n{:<16}{:>8}{:>8}  {:>31}{:>31}".format(name, *columns))
     for what, row in rows.items():
-        ours, theirs, *ratios = row.values()
-        unit = "MB" if "ours_megabytes" in row else "s"
-        cells = [f"{r['median']:.3f} ({r['min']:.3f}–{r['max']:.3f})" for r in ratios]
-        print(
-            f"  {what:<20}{ours:>9.3f}{theirs:>9.3f} {unit:<3}" + "".join(f"{c:>24}" for c in cells)
-        )
+        if what == "peak megabytes":
+            print(f"  {what:<14}{row['ours']:>8.0f}{row['theirs']:>8.0f}")
+            continue
+        cells = [
+            f"{r['of_least']:.3f}; {r['median']:.3f} ({r['min']:.2f}–{r['max']:.2f})"
+            for r in (row["ratio"], row["control"])
+        ]
+        seconds = f"{row['ours_seconds']:>8.3f}{row['theirs_seconds']:>8.3f}"
+        print(f"  {what:<14}{seconds}  " + "".join(f"{cell:>31}" for cell in cells))
 
 
 def main():

@@ -1,7 +1,6 @@
 """What every benchmark writes: where it ran, and its results as JSON."""
 
 import json
-import platform
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -13,11 +12,7 @@ def circumstances() -> dict:
     # measures other processes, which must not inherit any.
     from resnetlib import training
 
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    processor = names[0] if names else platform.machine()
-    hardware = {"processor": processor, "cores": training.cores()}
+    hardware = {"processor": training.processor(), "cores": training.cores()}
     return {"hardware": hardware, "versions": training.versions()}
 
 

@@ -542,6 +542,25 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count()
 
 
+def processor() -> str:
+    """Return the processor's name, or its kind where the system does not tell its name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def peak_megabytes() -> float:
+    """Return the most memory that this process has taken so far, in units of 10⁶ bytes.
+
+    Errors: OSError on a system without /proc, such as macOS.
+    """
+    # Not getrusage: in a child process its peak starts with the parent's.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = next(line for line in lines if line.startswith("VmHWM"))
+    return int(peak.split()[1]) * 1024 / 1e6
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python, resnetlib, Keras, its backend and NumPy."""
     backend = keras.backend.backend()

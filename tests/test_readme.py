@@ -21,8 +21,9 @@ def last(results, network, measure):
 def rows():
     models = read("benchmarks", "results", "models.json")["models"]
     for name, label in (("vgg16", "VGG-16"), ("resnet50", "ResNet-50"), ("xception", "Xception")):
-        ratio = models[name]["training step"]["ratio"]
-        values = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+        step = models[name]["training step"]
+        ours, control = (step[side]["of_least"] for side in ("ratio", "control"))
+        values = f"{ours:.2f} (a second copy of theirs: {control:.2f})"
         yield f"| {label}'s training step, our time by that of `keras.applications` | {values} |"
     line = read("benchmarks", "results", "line.json")["seconds"]
     clean, nothing = (line[step]["median"] for step in ("clean", "no-op"))

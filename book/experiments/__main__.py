@@ -1,15 +1,23 @@
 """python -m book.experiments NAME [RUN ...]: run an experiment, or some of its runs.
 
 Each finished run is kept in _build/experiments/NAME; `--collect` puts them together into
-book/results/NAME.json. A run that was cut off goes on from its last tenth epoch.
+book/results/NAME.json. A run that was cut off goes on from its last kept epoch.
+
+A run of `fit` has a process of its own, which ends with it: its peak memory is its own. A second
+core helps a small network little, so two shares at once, each on a core of its own, take less time:
+    taskset -c 0 python -m book.experiments NAME --share 1/2
+    taskset -c 1 python -m book.experiments NAME --share 2/2
 """
 
 import argparse
 import json
 import re
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-from book.experiments.plans import PLANS
+from book.experiments.plans import FIT, PLANS, Plan, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,6 +28,7 @@ def main() -> None:
     parser.add_argument("name", choices=PLANS)
     parser.add_argument("runs", nargs="*", help="regular expressions; all runs without one")
     parser.add_argument("--folder", type=Path, default=ROOT / "_build" / "experiments")
+    parser.add_argument("--share", default="1/1", help="2/3 for every third run from the second")
     parser.add_argument("--collect", action="store_true")
     parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
@@ -29,18 +38,46 @@ def main() -> None:
         for run in plan.runs
         if not given.runs or any(re.fullmatch(pattern, run.name) for pattern in given.runs)
     ]
+    share = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", given.share)
+    if not share or int(share[1]) > int(share[2]):
+        parser.error(f"--share is such as 1/2 or 2/2; received {given.share}")
+    chosen = chosen[int(share[1]) - 1 :: int(share[2])]
     if given.list:
         print(*(run.name for run in chosen), sep="\n")
     elif given.collect:
         collect(given.name, plan, folder)
     else:
-        from book.experiments.engine import train
-
-        for run in chosen:
-            train(run, folder)
+        run_all(chosen, folder)
 
 
-def collect(name: str, plan, folder: Path) -> None:  # noqa: ANN001
+def run_all(runs: list[Run], folder: Path) -> None:
+    """Train what is missing, and say how long the rest will take."""
+    missing = [run for run in runs if not (folder / f"{run.name}.json").exists()]
+    start = time.perf_counter()
+    for number, run in enumerate(missing, start=1):
+        if run.recipe == FIT:
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                record = process.submit(by_fit, run, folder).result()
+        else:
+            from book.experiments.engine import train
+
+            record = train(run, folder)
+        left = (time.perf_counter() - start) / number * (len(missing) - number)
+        print(
+            f"{number}/{len(missing)} {run.name}: test error {record['history']['test_error'][-1]} "
+            f"in {record['seconds']:.0f} s, about {left / 60:.0f} min left",
+            flush=True,
+        )
+
+
+def by_fit(run: Run, folder: Path) -> dict:
+    """Train a run in this process with `resnetlib.training.fit`."""
+    from book.experiments.laptop import train
+
+    return train(run, folder)
+
+
+def collect(name: str, plan: Plan, folder: Path) -> None:
     """Write the results of an experiment's finished runs into one file."""
     records = [folder / f"{run.name}.json" for run in plan.runs]
     missing = [path.stem for path in records if not path.exists()]

@@ -1,6 +1,7 @@
 """python -m book.experiments.ship: put trained weights and their cards into the package.
 
-The first seed of each network is shipped, not the best one.
+The first seed of each network is shipped, not the best one. Weights whose run is not in
+_build/experiments stay as they are.
 """
 
 import hashlib
@@ -17,8 +18,7 @@ FOLDER = ROOT / "resnetlib" / "_data" / "weights"
 
 def main() -> None:
     """Copy the arrays and write the cards, for the runs that are there."""
-    FOLDER.mkdir(exist_ok=True)
-    cards = {}
+    cards = json.loads((FOLDER / "cards.json").read_text())
     for experiment in SHIPPED:
         source = ROOT / "_build" / "experiments" / experiment
         records = [source / f"{run.name}.json" for run in PLANS[experiment].runs]

@@ -6,11 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from book.experiments import engine
+from book.experiments import engine, shared
 from book.experiments.plans import Run
-from resnetlib import data
 
-RUN = Run("resnet_mini", "fashion_mnist", "adamw_one_cycle", 2, seed=0)
+RUN = Run("resnet_mini", "fashion_mnist", "sgd_one_cycle", 2, seed=0)
 IMAGES = 1_280  # ten steps an epoch: JAX compiles for longer than it trains
 
 
@@ -18,8 +17,7 @@ IMAGES = 1_280  # ten steps an epoch: JAX compiles for longer than it trains
 def few_images(tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "WHOLE", {RUN.dataset: IMAGES})
-        patch.setattr(engine, "SETS", {RUN.dataset: lambda *_: data.fashion_mnist(IMAGES, 200)})
+        patch.setattr(shared, "SIZES", {RUN.dataset: (IMAGES, 200)})
         patch.setattr(engine, "TEST_BATCH", 200)
         patch.setattr(engine, "SAVE_EVERY", 1)
         yield
@@ -43,7 +41,7 @@ def test_it_learns(finished):
 
 
 def test_a_finished_run_is_read(finished, monkeypatch):
-    monkeypatch.delattr(engine, "_arrays")  # a training begins with it
+    monkeypatch.delattr(shared, "sets")  # a training begins with it
     folder, record = finished
     assert engine.train(RUN, folder) == json.loads(json.dumps(record))
 

@@ -1,0 +1,100 @@
+"""What both engines share: the data sets, the network of a run, and how its record is kept."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from book.experiments.plans import Run
+from resnetlib import data, models, training
+from resnetlib.models import resnet
+
+# The counts of training and test images; the sample is what the package carries.
+SIZES = {
+    "cifar10": (50_000, 10_000),
+    "fashion_mnist": (60_000, 10_000),
+    "fashion_mnist_sample": (12_000, 2_000),
+}
+
+
+def sets(run: Run) -> tuple[data.Dataset, data.Dataset]:
+    """Return the training images of a run, and the whole test set."""
+    load = data.cifar10 if run.dataset == "cifar10" else data.fashion_mnist
+    train, test = load(*SIZES[run.dataset])
+    return train[: run.images] if run.images else train, test
+
+
+def network(run: Run, shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """Return the run's network, its first weights drawn from the run's seed."""
+    keras.utils.set_random_seed(run.seed)
+    if run.option:
+        model = resnet.build(run.network, shape, classes, option=run.option)
+    else:
+        model = models.build(run.network, input_shape=shape, classes=classes)
+    if run.last_gamma:
+        for layer in model.layers:
+            if layer.name.endswith("_b_bn"):
+                layer.gamma.assign(keras.initializers.get(run.last_gamma)(layer.gamma.shape))
+    return model
+
+
+def read(run: Run, folder: Path) -> dict | None:
+    """Return the record of a finished run, or None."""
+    record = folder / f"{run.name}.json"
+    return json.loads(record.read_text()) if record.exists() else None
+
+
+def keep(
+    run: Run,
+    folder: Path,
+    variables: Sequence[keras.Variable],
+    arrays: Sequence[Any],
+    facts: dict,
+) -> dict:
+    """Write NAME.npz, the weights by their path as float16, then NAME.json; return the record."""
+    # The states of random generators are no weights.
+    weights = {
+        variable.path: np.asarray(array, "float16")
+        for variable, array in zip(variables, arrays, strict=True)
+        if "seed" not in variable.path
+    }
+    record = {**asdict(run), **facts, **_circumstances()}
+    write(folder / f"{run.name}.npz", lambda file: np.savez(file, **weights))
+    write(folder / f"{run.name}.json", lambda file: file.write(json.dumps(record).encode()))
+    return record
+
+
+def write(path: Path, content: Callable) -> None:
+    """Write a file by one rename: it is whole or not there."""
+    new = path.with_suffix(".new")
+    with new.open("wb") as file:
+        content(file)
+    new.replace(path)
+
+
+def _circumstances() -> dict:
+    """Return where the run took place, without names of machines."""
+    commit = (
+        os.environ.get("COMMIT")
+        or subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ).stdout.strip()
+    )
+    return {"hardware": _hardware(), "versions": training.versions(), "commit": commit}
+
+
+def _hardware() -> str:
+    if keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        if device.platform != "cpu":
+            return device.device_kind
+    cores = training.cores()
+    return f"{cores} {'core' if cores == 1 else 'cores'} of {training.processor()}"

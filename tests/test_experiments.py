@@ -1,0 +1,93 @@
+"""The experiments that `training.fit` runs: a record, cut off and gone on, repeated, shared out."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from book.experiments import laptop, shared
+from book.experiments.plans import FIT, PLANS, Run
+from book.press.chapters import ROOT
+from resnetlib import training
+
+RUN = Run("lenet_mini", "fashion_mnist_sample", FIT, 2, seed=0, images=100)
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch):
+    monkeypatch.setattr(shared, "SIZES", {RUN.dataset: (640, 200)})
+
+
+def test_a_run_leaves_its_record_and_its_weights(tmp_path, monkeypatch):
+    seen = {}
+    fit = training.fit
+
+    def watched(model, train, *arguments, **options):
+        seen["train"] = train
+        return fit(model, train, *arguments, **options)
+
+    monkeypatch.setattr(training, "fit", watched)
+    record = laptop.train(RUN, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{RUN.name}.json",
+        f"{RUN.name}.npz",
+    ]
+    assert {len(values) for values in record["history"].values()} == {RUN.epochs}
+    assert record["history"]["train_loss"][1] < record["history"]["train_loss"][0]
+    assert 100 < record["peak_megabytes"] < 100_000
+    # A hundred images stand for 640: each six times, forty of them once more.
+    copies = np.unique(seen["train"].images, axis=0, return_counts=True)[1]
+    assert sorted(copies) == [6] * 60 + [7] * 40
+    with np.load(tmp_path / f"{RUN.name}.npz") as arrays:
+        assert sum(array.size for array in arrays.values()) == record["parameters"]
+    monkeypatch.delattr(shared, "sets")  # a training begins with it
+    assert laptop.train(RUN, tmp_path) == json.loads(json.dumps(record))
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path):
+    whole = laptop.train(RUN, tmp_path / "whole")
+    evaluate = training.evaluate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(training, "evaluate")  # what comes after the training
+        with pytest.raises(AttributeError):
+            laptop.train(RUN, tmp_path / "broken")
+    assert training.evaluate is evaluate
+    assert [path.suffix for path in (tmp_path / "broken").iterdir()] == [".part"]
+    again = laptop.train(RUN, tmp_path / "broken")
+    assert again["history"] == whole["history"]
+    assert again["test_error_with_flips"] == whole["test_error_with_flips"]
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "book.experiments", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_shares_of_an_experiment_are_the_whole():
+    shares = [command("lineage", "--list", "--share", f"{i}/3").stdout for i in (1, 2, 3)]
+    names = [run.name for run in PLANS["lineage"].runs]
+    assert sorted("".join(shares).split()) == sorted(names)
+    assert len(set(names)) == len(names)
+    wrong = command("lineage", "--share", "3/2")
+    assert wrong.returncode == 2
+    assert "received 3/2" in wrong.stderr
+
+
+def test_a_recorded_row_can_be_computed_again(tmp_path, monkeypatch):
+    """The quickest run, on the images in the package; another processor rounds differently."""
+    monkeypatch.undo()
+    recorded = json.loads((ROOT / "book" / "results" / "lineage_sample.json").read_text())
+    row = next(run for run in recorded["runs"] if run["network"] == "lenet_mini")
+    planned = next(run for run in PLANS["lineage_sample"].runs if run.network == "lenet_mini")
+    again = laptop.train(planned, tmp_path)
+    for measure in ("train_error", "test_error"):
+        np.testing.assert_allclose(
+            again["history"][measure], row["history"][measure], atol=0.02, err_msg=measure
+        )
