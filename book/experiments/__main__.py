@@ -56,25 +56,20 @@ def run_all(runs: list[Run], folder: Path) -> None:
     start = time.perf_counter()
     for number, run in enumerate(missing, start=1):
         if run.recipe == FIT:
-            with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                record = process.submit(by_fit, run, folder).result()
-        else:
-            from book.experiments.engine import train
+            from book.experiments import laptop
 
-            record = train(run, folder)
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                record = process.submit(laptop.train, run, folder).result()
+        else:
+            from book.experiments import engine
+
+            record = engine.train(run, folder)
         left = (time.perf_counter() - start) / number * (len(missing) - number)
         print(
             f"{number}/{len(missing)} {run.name}: test error {record['history']['test_error'][-1]} "
             f"in {record['seconds']:.0f} s, about {left / 60:.0f} min left",
             flush=True,
         )
-
-
-def by_fit(run: Run, folder: Path) -> dict:
-    """Train a run in this process with `resnetlib.training.fit`."""
-    from book.experiments.laptop import train
-
-    return train(run, folder)
 
 
 def collect(name: str, plan: Plan, folder: Path) -> None:
