@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from book.experiments import __main__ as experiments
 from book.experiments import laptop, shared
-from book.experiments.plans import FIT, PLANS, Run
+from book.experiments.plans import FIT, PLANS, Plan, Run
 from book.press.chapters import ROOT
 from resnetlib import training
 
@@ -58,6 +60,22 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path):
     again = laptop.train(RUN, tmp_path / "broken")
     assert again["history"] == whole["history"]
     assert again["test_error_with_flips"] == whole["test_error_with_flips"]
+
+
+def test_results_of_two_folders_come_together(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(experiments, "ROOT", tmp_path)
+    (tmp_path / "book").mkdir()
+    runs = [replace(RUN, seed=seed, epochs=1, probe=(3, 5)) for seed in (0, 1, 2)]
+    plan = Plan("why?", "how", tuple(runs))
+    for seed in (2, 0):  # each in a folder of its own, as on two machines
+        folder = tmp_path / f"machine{seed}"
+        laptop.train(runs[seed], folder)
+        experiments.collect("some", plan, folder)
+    assert runs[1].name in capsys.readouterr().out  # missing
+    results = json.loads((tmp_path / "book" / "results" / "some.json").read_text())
+    assert [record["seed"] for record in results["runs"]] == [0, 2]
+    assert list(experiments.recorded("some", plan)) == [runs[0], runs[2]]
+    assert experiments.recorded("some", replace(plan, protocol="otherwise")) == {}
 
 
 def command(*arguments):

@@ -1,7 +1,8 @@
 """python -m book.experiments NAME [RUN ...]: run an experiment, or some of its runs.
 
-Each finished run is kept in _build/experiments/NAME; `--collect` puts them together into
-book/results/NAME.json. A run that was cut off goes on from its last kept epoch.
+Each finished run is kept in _build/experiments/NAME; `--collect` adds them to
+book/results/NAME.json, and what stands there is not run again. A run that was cut off goes on from
+its last kept epoch.
 
 A run of `fit` has a process of its own, which ends with it: its peak memory is its own. A second
 core helps a small network little, so two shares at once, each on a core of its own, take less time:
@@ -14,6 +15,7 @@ import json
 import re
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -47,7 +49,8 @@ def main() -> None:
     elif given.collect:
         collect(given.name, plan, folder)
     else:
-        run_all(chosen, folder)
+        done = recorded(given.name, plan)
+        run_all([run for run in chosen if run not in done], folder)
 
 
 def run_all(runs: list[Run], folder: Path) -> None:
@@ -73,17 +76,37 @@ def run_all(runs: list[Run], folder: Path) -> None:
 
 
 def collect(name: str, plan: Plan, folder: Path) -> None:
-    """Write the results of an experiment's finished runs into one file."""
-    records = [folder / f"{run.name}.json" for run in plan.runs]
-    missing = [path.stem for path in records if not path.exists()]
+    """Write the finished runs, and those recorded before, into one file."""
+    records = recorded(name, plan)
+    for run in plan.runs:
+        record = folder / f"{run.name}.json"
+        if record.exists():
+            records[run] = json.loads(record.read_text())
+    missing = [run.name for run in plan.runs if run not in records]
     if missing:
         print(f"{name}: {len(missing)} runs are missing: {', '.join(missing)}")
-    found = [json.loads(path.read_text()) for path in records if path.exists()]
     target = ROOT / "book" / "results" / f"{name}.json"
     target.parent.mkdir(exist_ok=True)
     result = {"experiment": name, "question": plan.question, "protocol": plan.protocol}
-    target.write_text(json.dumps({**result, "runs": found}, indent=1) + "\n")
-    print(f"{target.relative_to(ROOT)}: {len(found)} runs")
+    runs = [records[run] for run in plan.runs if run in records]
+    target.write_text(json.dumps({**result, "runs": runs}, indent=1) + "\n")
+    print(f"{target.relative_to(ROOT)}: {len(runs)} runs")
+
+
+def recorded(name: str, plan: Plan) -> dict[Run, dict]:
+    """Return the runs that book/results has, unless the plan's protocol is another by now."""
+    target = ROOT / "book" / "results" / f"{name}.json"
+    if not target.exists():
+        return {}
+    results = json.loads(target.read_text())
+    if results["protocol"] != plan.protocol:
+        return {}
+    names = {field.name for field in fields(Run)}
+    runs = {}
+    for record in results["runs"]:
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in record.items()}
+        runs[Run(**{key: values[key] for key in names})] = record
+    return {run: record for run, record in runs.items() if run in plan.runs}
 
 
 if __name__ == "__main__":
