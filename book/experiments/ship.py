@@ -1,47 +1,47 @@
 """python -m book.experiments.ship: put trained weights and their cards into the package.
 
-The first seed of each network is shipped, not the best one. Weights whose run is not in
-_build/experiments stay as they are.
+The first seed of each network in book/results is shipped, not the best one. Weights whose run is
+not in _build/experiments stay as they are; their cards learn of new seeds.
 """
 
 import hashlib
 import json
 import shutil
 
-from book.experiments.__main__ import ROOT
+from book.experiments.__main__ import ROOT, recorded
 from book.experiments.plans import PLANS
 
-SHIPPED = ("cifar_resnets", "lineage")
-ONLY = {"cifar_resnets": ("resnet20", "se_resnet20"), "lineage": None}
+# Of each experiment the networks that are shipped; None stands for all.
+SHIPPED = {"cifar_resnets": ("resnet20", "se_resnet20"), "lineage": None}
 FOLDER = ROOT / "resnetlib" / "_data" / "weights"
 
 
 def main() -> None:
-    """Copy the arrays and write the cards, for the runs that are there."""
-    cards = json.loads((FOLDER / "cards.json").read_text())
-    for experiment in SHIPPED:
-        source = ROOT / "_build" / "experiments" / experiment
-        records = [source / f"{run.name}.json" for run in PLANS[experiment].runs]
-        records = [
-            json.loads(path.read_text()) | {"path": path} for path in records if path.exists()
-        ]
-        for record in records:
-            network, dataset = record["network"], record["dataset"]
-            if record["seed"] or (ONLY[experiment] and network not in ONLY[experiment]):
+    """Copy the arrays of new runs, and write the cards of all."""
+    cards = {}
+    for experiment, networks in SHIPPED.items():
+        runs = recorded(experiment, PLANS[experiment])
+        for run, record in runs.items():
+            if run.seed or (networks and run.network not in networks):
                 continue
-            name = f"{network}-{dataset}"
-            shutil.copyfile(record["path"].with_suffix(".npz"), FOLDER / f"{name}.npz")
-            twins = [r for r in records if r["network"] == network]
-            accuracies = {r["seed"]: round(1 - r["history"]["test_error"][-1], 4) for r in twins}
+            name = f"{run.network}-{run.dataset}"
+            trained = ROOT / "_build" / "experiments" / experiment / f"{run.name}.npz"
+            if trained.exists():
+                shutil.copyfile(trained, FOLDER / f"{name}.npz")
+            accuracies = [
+                round(1 - twin["history"]["test_error"][-1], 4)
+                for other, twin in runs.items()
+                if other.network == run.network
+            ]
             cards[name] = {
-                "network": network,
-                "dataset": dataset,
-                "recipe": record["recipe"],
+                "network": run.network,
+                "dataset": run.dataset,
+                "recipe": run.recipe,
                 "protocol": PLANS[experiment].protocol,
-                "epochs": record["epochs"],
+                "epochs": run.epochs,
                 "seed": 0,
-                "test_accuracy": accuracies.pop(0),
-                "test_accuracy_of_other_seeds": list(accuracies.values()),
+                "test_accuracy": accuracies[0],
+                "test_accuracy_of_other_seeds": accuracies[1:],
                 "test_images": 10_000,
                 "hardware": record["hardware"],
                 "commit": record["commit"],
