@@ -12,6 +12,7 @@ core helps a small network little, so two shares at once, each on a core of its 
 
 import argparse
 import json
+import os
 import re
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -55,6 +56,8 @@ def main() -> None:
 
 def run_all(runs: list[Run], folder: Path) -> None:
     """Train what is missing, and say how long the rest will take."""
+    # TensorFlow reads it at its import; oneDNN is on by default only where there is AVX512.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     missing = [run for run in runs if not (folder / f"{run.name}.json").exists()]
     start = time.perf_counter()
     for number, run in enumerate(missing, start=1):

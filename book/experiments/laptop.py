@@ -3,13 +3,8 @@
 This is the way for networks that a laptop trains in minutes, with Keras on TensorFlow.
 """
 
-import os
-from pathlib import Path
-
-# TensorFlow reads it at its import; oneDNN is on by default only where there is AVX512.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
