@@ -51,8 +51,9 @@ def train(run: Run, folder: Path) -> dict:
         "test_error_with_flips": round(1 - flips["accuracy"], 5),
         "gradient_norms": {},
         "seconds": history.provenance["seconds"],
-        "peak_megabytes": round(training.peak_megabytes()),
     }
+    if Path("/proc/self/status").exists():  # not on macOS
+        facts["peak_megabytes"] = round(training.peak_megabytes())
     record = shared.keep(run, folder, model.variables, [v.numpy() for v in model.variables], facts)
     part.unlink()
     return record
