@@ -18,12 +18,10 @@ import argparse
 import gc
 import json
 import os
-import resource
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 # TensorFlow reads both at its import; oneDNN is on by default only where there is AVX512.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -33,7 +31,7 @@ import keras
 import numpy as np
 from report import circumstances, save, with_earlier
 
-from resnetlib import models
+from resnetlib import models, training
 
 THEIRS = {
     "vgg16": keras.applications.VGG16,
@@ -58,11 +56,7 @@ def peak_megabytes(side, name):
 
 def build_and_weigh(side, name):
     build(side, name)
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux, getrusage's peak is at least that of the process that began it
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS: bytes
+    return training.peak_megabytes()
 
 
 def build_seconds(name, repeats):
@@ -129,11 +123,11 @@ def summary(times):
 
 
 def measure(name, repeats):
-    forward, training = step_seconds(name, repeats)
+    forward, step = step_seconds(name, repeats)
     keras.backend.clear_session()
     return {
         "forward": summary(forward),
-        "training step": summary(training),
+        "training step": summary(step),
         "build": summary(build_seconds(name, repeats)),
         "peak megabytes": {side: peak_megabytes(side, name) for side in SIDES[:2]},
     }

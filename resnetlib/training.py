@@ -550,15 +550,20 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def peak_megabytes() -> float:
+def peak_megabytes() -> float | None:
     """Return the most memory that this process has taken so far, in units of 10⁶ bytes.
 
-    Errors: OSError on a system without /proc, such as macOS.
+    Result: None on a system that does not tell it, such as Windows.
     """
-    # Not getrusage: in a child process its peak starts with the parent's.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = next(line for line in lines if line.startswith("VmHWM"))
-    return int(peak.split()[1]) * 1024 / 1e6
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux, a child process starts getrusage's peak with its parent's
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS: bytes
 
 
 def versions() -> dict[str, str]:

@@ -52,8 +52,8 @@ def train(run: Run, folder: Path) -> dict:
         "gradient_norms": {},
         "seconds": history.provenance["seconds"],
     }
-    if Path("/proc/self/status").exists():  # not on macOS
-        facts["peak_megabytes"] = round(training.peak_megabytes())
+    if peak := training.peak_megabytes():
+        facts["peak_megabytes"] = round(peak)
     record = shared.keep(run, folder, model.variables, [v.numpy() for v in model.variables], facts)
     part.unlink()
     return record
