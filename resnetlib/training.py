@@ -85,7 +85,7 @@ def fit(
     """Train a model on labelled images and return what happened.
 
     model: a Sequential or Functional model with one input and one output. A compiled one keeps its
-        own optimizer and loss. Another one must give logits, and gets `recipe`: AdamW, a one-cycle
+        own optimizer and loss. Another one must give logits, and gets `recipe`: Muon, a one-cycle
         schedule over all epochs, cross-entropy with smoothed labels, and at the end the
         moving average of the weights; every call of `fit` starts that recipe afresh, from the
         weights that the model has.
@@ -130,7 +130,7 @@ def fit(
     if validation is not None:
         val_images, val_labels = _arrays(validation, "validation")
         _check(model, val_images, "validation", val_labels)
-        unseen = _Batches(val_images, val_labels, batch_size)
+        unseen = _Batches(val_images, val_labels, batch_size).feed()
     if not model.compiled or model.optimizer.name == recipe.NAME:
         _refuse_probabilities(model)
         steps = epochs * len(batches)
@@ -174,7 +174,7 @@ def fit(
 
     spent, start = sum(epoch["seconds"] for epoch in record.epochs), time.perf_counter()
     model.fit(
-        batches,
+        batches.feed(),
         validation_data=unseen,
         initial_epoch=len(record.epochs),
         epochs=epochs,
@@ -208,13 +208,14 @@ def evaluate(
     """
     images, labels = _arrays(dataset, "dataset")
     _check(model, images, "dataset", labels)
-    batches = _Batches(images, labels, positive("batch_size", batch_size))
+    batches = _Batches(images, labels, positive("batch_size", batch_size)).feed()
     if model.compiled and not flips:
         return _in_order(model.evaluate(batches, verbose=0, return_dict=True))
     scores = model.predict(batches, verbose=0)
     logits = not _ends_in_probabilities(model)
     if flips:
-        mirrored = model.predict(_Batches(images[:, :, ::-1], None, batch_size), verbose=0)
+        mirrored = _Batches(images[:, :, ::-1], None, batch_size).feed()
+        mirrored = model.predict(mirrored, verbose=0)
         both = [ops.softmax(x) if logits else x for x in (scores, mirrored)]
         scores, logits = ops.convert_to_numpy(both[0] + both[1]) / 2, False
     loss = keras.losses.sparse_categorical_crossentropy(labels, scores, from_logits=logits)
@@ -230,7 +231,7 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """
     images = _images(images, "the")
     _check(model, images, "the")
-    return model.predict(_Batches(images, None, 256), verbose=0)
+    return model.predict(_Batches(images, None, 256).feed(), verbose=0)
 
 
 class _Batches(keras.utils.PyDataset):
@@ -259,6 +260,27 @@ class _Batches(keras.utils.PyDataset):
         if self.images.dtype == np.uint8:
             images /= 255
         return (images,) if self.labels is None else (images, self.labels[chosen])
+
+    def feed(self) -> Any:
+        """Return what Keras is to read the batches from: these, or on TensorFlow a tf.data.Dataset.
+
+        Keras would make such a dataset with TensorFlow's autotuner. That thread sleeps twice as
+        long each time, and sometimes an epoch's end does not wake it: the epoch then takes up to
+        twice its time. There is nothing here to tune.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return self
+        import tensorflow as tf
+
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        kinds = tuple(tf.TensorSpec((None, *a.shape[1:]), a.dtype) for a in self[0])
+        # The generator reads the order when an epoch begins, and ends after as many batches.
+        batches = tf.data.Dataset.from_generator(
+            lambda: map(self.__getitem__, range(len(self))), output_signature=kinds
+        )
+        counted = batches.apply(tf.data.experimental.assert_cardinality(len(self)))
+        return counted.prefetch(2).with_options(options)
 
     def shuffle(self, seed: int, epoch: int) -> None:
         # NumPy's generator, not the backend's: the same order everywhere, for any epoch at once.

@@ -139,7 +139,7 @@ def test_provenance():
     history = fit(model, stripes(40), epochs=1, batch_size=16, seed=5)
     facts = history.provenance
     assert (facts["seed"], facts["images"], facts["batch_size"]) == (5, 40, 16)
-    assert facts["optimizer"] == "AdamW"
+    assert facts["optimizer"] == "Muon"
     assert facts["versions"]["keras"] == keras.__version__
     assert {"python", "numpy", "resnetlib", keras.backend.backend()} <= set(facts["versions"])
     assert facts["cores"] >= 1
