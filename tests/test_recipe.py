@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resnetlib.recipe import SmoothedCrossentropy, flip_and_shift
+from resnetlib.recipe import Muon, SmoothedCrossentropy, flip_and_shift, orthogonal
 from resnetlib.training import evaluate, fit
 
 
@@ -127,6 +127,49 @@ def test_an_augmentation_that_changes_the_shape_is_refused():
 
 
 # --- weight decay and averages -------------------------------------------------------------------
+
+
+def after_steps(optimizer, shape, gradients):
+    """Return the weights, ones at first, after a step for each gradient."""
+    weights = keras.Variable(np.ones(shape, "float32"))
+    optimizer.build([weights])
+    for gradient in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(gradient.reshape(shape))], [weights])
+    return keras.ops.convert_to_numpy(weights)
+
+
+def gradients_of(shape):
+    return np.random.default_rng(1).normal(size=(4, *shape)).astype("float32")
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "Muon"), reason="this Keras has no Muon")
+@pytest.mark.parametrize("shape", [(3, 3, 5, 16), (1, 1, 6, 12)], ids=str)
+def test_a_kernel_steps_as_its_matrix_does_in_keras_own_muon(shape):
+    gradients, matrix = gradients_of(shape), (math.prod(shape[:3]), shape[3])
+    ours = after_steps(Muon(0.01, weight_decay=0.02), shape, gradients)
+    theirs = after_steps(keras.optimizers.Muon(0.01, weight_decay=0.02), matrix, gradients)
+    assert ours.reshape(matrix) == pytest.approx(theirs, abs=1e-6)
+    assert abs(ours - 1).max() > 0.005
+
+
+@pytest.mark.parametrize("shape", [(7,), (6, 4), (3, 3, 5, 1)], ids=str)
+def test_everything_else_steps_as_in_keras_own_adamw(shape):
+    gradients = gradients_of(shape)
+    ours = after_steps(Muon(0.01, weight_decay=0.02), shape, gradients)
+    theirs = after_steps(keras.optimizers.AdamW(0.01, weight_decay=0.02), shape, gradients)
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert abs(ours - 1).max() > 0.005
+
+
+@pytest.mark.parametrize("shape", [(27, 16), (16, 27)], ids=str)
+def test_orthogonal_keeps_the_singular_vectors(shape):
+    matrix = np.random.default_rng(2).normal(size=shape).astype("float32")
+    left, _, right = np.linalg.svd(matrix, full_matrices=False)
+    result = keras.ops.convert_to_numpy(orthogonal(keras.ops.convert_to_tensor(matrix)))
+    between = left.T @ result @ right.T  # diagonal if the singular vectors are the same
+    values = np.diag(between)
+    assert between == pytest.approx(np.diag(values), abs=1e-4)
+    assert 0.6 < values.min() <= values.max() < 1.25
 
 
 def test_only_kernels_decay():

@@ -75,8 +75,9 @@ CIFAR = (
 )
 BY_FIT = (
     "resnetlib.training.fit with its defaults: batch 128, Muon for the kernels of convolutions and "
-    "Adam for the rest, one cycle up to a rate of 0.01 in the first tenth, weight decay 0.02, label smoothing 0.1, the weights averaged at the end; images mirrored at "
-    "random. The losses are those of smoothed labels. "
+    "Adam for the rest, one cycle up to a rate of 0.01 in the first tenth, weight decay 0.02, "
+    "label smoothing 0.1, the weights averaged at the end; images mirrored at random. "
+    "The losses are those of smoothed labels. "
 )
 FASHION = "Fashion-MNIST: 60,000 training images, 10,000 test images. " + BY_FIT
 SGD = "SGD with Nesterov momentum 0.9, one cycle up to a rate of 0.2, weight decay 5e-4. "
