@@ -25,11 +25,12 @@ def rows():
         ours, control = (step[side]["median"] for side in ("ratio", "control"))
         values = f"{ours:.2f} (a second copy of theirs: {control:.2f})"
         yield f"| {label}'s training step, our time by that of `keras.applications` | {values} |"
-    quick = read("benchmarks", "results", "time_to_accuracy.json")["runs"]["0.907"]
-    ratio = statistics.median(run["seconds"] / run["chapter4_epoch"] for run in quick)
-    accuracy = statistics.median(run["accuracy"] for run in quick)
-    what = f"Fashion-MNIST to {accuracy:.1%}, by the time of one epoch of chapter 4's network"
-    yield f"| {what} | {ratio:.2f} |"
+    trained = read("benchmarks", "results", "time_to_accuracy.json")["runs"]
+    for runs in (trained["0.907"], trained["0.92"]):
+        ratio = statistics.median(run["seconds"] / run["chapter4_epoch"] for run in runs)
+        accuracy = statistics.median(run["accuracy"] for run in runs)
+        what = f"Fashion-MNIST to {accuracy:.1%}, by the time of one epoch of chapter 4's network"
+        yield f"| {what} | {ratio:.2f} |"
     line = read("benchmarks", "results", "line.json")["seconds"]
     clean, nothing = (line[step]["median"] for step in ("clean", "no-op"))
     yield f"| the book from nothing: every chapter runs, every page is built | {clean:.0f} s |"
