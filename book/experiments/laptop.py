@@ -13,7 +13,8 @@ from book.experiments.plans import Run
 from resnetlib import training
 from resnetlib.recipe import flip_and_shift
 
-FLIPS = partial(flip_and_shift, border=0)
+# Pixels that the images of a data set may be shifted by, beside the flips; none for the others.
+BORDERS = {"cifar10": 2}
 
 
 def train(run: Run, folder: Path) -> dict:
@@ -35,7 +36,7 @@ def train(run: Run, folder: Path) -> dict:
         train_set,
         test_set,
         epochs=run.epochs,
-        augment=FLIPS,
+        augment=partial(flip_and_shift, border=BORDERS.get(run.dataset, 0)),
         seed=run.seed,
         checkpoint=part,
     )
