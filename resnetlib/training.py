@@ -105,8 +105,9 @@ def fit(
         history and weights each time.
     checkpoint: a file to keep the training in, written after each epoch. Where it exists, the
         training goes on after its last epoch and ends as if nothing had stopped it.
-    progress: True or False for a bar on stderr; None shows it in a terminal or a notebook. The
-        environment variable RESNETLIB_PROGRESS=0 turns it off everywhere.
+    progress: True or False for a bar on stderr; None shows it in a terminal or a notebook. Into a
+        file it writes one line an epoch. The environment variable RESNETLIB_PROGRESS=0 turns it
+        off everywhere.
     On a processor without AVX512, set TF_ENABLE_ONEDNN_OPTS=1 in the environment before TensorFlow
     is imported: its convolutions are then much faster (benchmarks/training_step.py).
     Errors: ValueError or TypeError for bad arguments, and for the checkpoint of another training;
@@ -415,7 +416,7 @@ class _Bar(keras.callbacks.Callback):
             self.first = epoch  # above 0 where a checkpoint goes on
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if time.perf_counter() - self.shown > 0.2:
+        if _live() and time.perf_counter() - self.shown > 0.2:
             self._write(batch + 1, logs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -434,7 +435,7 @@ class _Bar(keras.callbacks.Callback):
             f"{_clock(gone)}, {_clock(left)} left"
         )
         # A shorter line must wipe out the longer one before it.
-        sys.stderr.write("\r" + line.ljust(self.width))
+        sys.stderr.write("\r" + line.ljust(self.width) if _live() else line)
         sys.stderr.flush()
         self.width = len(line)
 
@@ -453,8 +454,13 @@ def _shows(progress: bool | None) -> bool:
     if os.environ.get("RESNETLIB_PROGRESS") == "0":
         return False
     if progress is None:
-        return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
+        return _live()
     return progress
+
+
+def _live() -> bool:
+    """Return whether a line on stderr can be written over."""
+    return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
 
 
 def _refuse_probabilities(model: keras.Model) -> None:

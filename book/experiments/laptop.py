@@ -39,6 +39,7 @@ def train(run: Run, folder: Path) -> dict:
         augment=partial(flip_and_shift, border=BORDERS.get(run.dataset, 0)),
         seed=run.seed,
         checkpoint=part,
+        progress=True,
     )
     flips = training.evaluate(model, test_set, flips=True)
     facts = {
