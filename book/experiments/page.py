@@ -1,0 +1,425 @@
+"""python -m book.experiments.page: write the page that shows the recorded results.
+
+It reads book/results and benchmarks/results, fills in measured.template.md beside this file, and
+writes book/measured.md with its pictures, book/images/measured_*.png. Each function below gives the
+template what one section needs, and asserts what that section claims. tests/test_measured.py writes
+the page again and compares: it cannot go stale.
+"""
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from resnetlib import plots
+
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = {
+    "lenet_mini": "LeNet",
+    "alexnet_mini": "AlexNet",
+    "vgg_mini": "VGG",
+    "googlenet_mini": "GoogLeNet",
+    "plain_mini": "plain",
+    "resnet_mini": "ResNet",
+    "preact_resnet_mini": "pre-activation ResNet",
+    "xception_mini": "Xception",
+    "se_resnet_mini": "SE-ResNet",
+}
+
+
+def write(folder: Path) -> None:
+    """Write measured.md and its pictures into a folder."""
+    plots.use_style()
+    values = (
+        speed(folder) | step() | lineage(folder) | degradation(folder) | gradients(folder)
+        | ablations(folder) | training_size(folder) | trained_weights()
+    )  # fmt: skip
+    template = Template(Path(__file__).with_name("measured.template.md").read_text("utf-8"))
+    if unused := values.keys() - set(template.get_identifiers()):
+        raise ValueError(f"measured.template.md does not use {', '.join(sorted(unused))}")
+    (folder / "measured.md").write_text(template.substitute(values), "utf-8")
+
+
+def read(*path: str) -> dict:
+    """Return a file of results."""
+    return json.loads(ROOT.joinpath(*path).read_text("utf-8"))
+
+
+def results(experiment: str) -> dict:
+    """Return a recorded experiment."""
+    return read("book", "results", f"{experiment}.json")
+
+
+def benchmark(name: str) -> dict:
+    """Return what a benchmark wrote."""
+    return read("benchmarks", "results", f"{name}.json")
+
+
+def select(runs: Iterable[dict], **wanted: object) -> list[dict]:
+    """Return the runs with these values; there must be one."""
+    chosen = [run for run in runs if all(run[key] == value for key, value in wanted.items())]
+    if not chosen:
+        raise ValueError(f"no recorded run has {wanted}")
+    return chosen
+
+
+def last(runs: Sequence[dict], measure: str = "test") -> list[float]:
+    """Return the accuracy, 0 to 1, of each run after its last epoch, in the order of the runs."""
+    return [1 - run["history"][f"{measure}_error"][-1] for run in runs]
+
+
+def median(runs: Sequence[dict], key: str) -> float:
+    """Return the median of one value of the runs."""
+    return statistics.median(run[key] for run in runs)
+
+
+def percent(value: float) -> str:
+    """Write a share of 1 in percent, with one decimal."""
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Write the median in percent, the smallest and the largest value."""
+    worst, best = (100 * end(values) for end in (min, max))
+    return f"{percent(statistics.median(values))} ({worst:.1f} to {best:.1f})"
+
+
+def table(*rows: Sequence[object]) -> str:
+    """Write rows, the first the header, as Markdown; the first column is left, the others right."""
+    rule = ["---", *["---:"] * (len(rows[0]) - 1)]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (rows[0], rule, *rows[1:]))
+
+
+def axes(
+    xlabel: str, ylabel: str, columns: int = 1, height: float = 4
+) -> tuple[Figure, list[Axes]]:
+    """Return a new figure and its Axes, side by side with one vertical scale."""
+    drawing, row = plt.subplots(1, columns, sharey=True, squeeze=False, figsize=(7, height))
+    for ax in row[0]:
+        ax.set(xlabel=xlabel)
+        ax.grid(True)
+    row[0][0].set(ylabel=ylabel)
+    return drawing, list(row[0])
+
+
+def picture(drawing: Figure, name: str, folder: Path, alt: str) -> str:
+    """Save a drawing to images/measured_NAME.png; return the Markdown that shows it.
+
+    alt: states the finding, for a reader who does not see the picture.
+    """
+    path = folder / "images" / f"measured_{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    drawing.savefig(path)
+    plt.close(drawing)
+    return f"```{{image}} images/{path.name}\n:alt: {' '.join(alt.split())}\n```"
+
+
+def how(command: str, *paragraphs: str) -> str:
+    """Return the folded box that says how the runs were made."""
+    text = "\n\n".join([f"`{command}`", *paragraphs])
+    return f"```{{dropdown}} How it was run\n{text}\n```"
+
+
+def how_recorded(recorded: dict) -> str:
+    """Return that box for a recorded experiment."""
+    runs = recorded["runs"]
+    hours = sum(run["seconds"] for run in runs) / 3600
+    hardware = sorted({run["hardware"] for run in runs})
+    versions = {item for run in runs for item in run["versions"].items()}
+    return how(
+        f"python -m book.experiments {recorded['experiment']}",
+        recorded["protocol"],
+        f"{len(runs)} trainings, {hours:.1f} hours in all, on {' and '.join(hardware)}; "
+        f"{', '.join(' '.join(item) for item in sorted(versions))}.",
+    )
+
+
+def speed(folder: Path) -> dict[str, str]:
+    """Say how soon a laptop reaches an accuracy."""
+    recorded = benchmark("time_to_accuracy")
+    ours = dict(recorded["runs"])
+    theirs = [epoch["accuracy"] for epoch in ours.pop("chapter4")["epochs"]]
+    drawing, (ax,) = axes(
+        "training time, in epochs of chapter 4's clothes network", "test accuracy, %"
+    )
+    epochs = range(1, len(theirs) + 1)
+    ax.plot(epochs, [100 * value for value in theirs], "o-", label="clothes network")
+    rows = [("wanted", "reached", "seconds", "epochs of the clothes network")]
+    times = {}
+    for marker, (target, runs) in zip("sD^v", sorted(ours.items()), strict=False):
+        reached = [run["accuracy"] for run in runs]
+        assert statistics.median(reached) >= float(target)
+        ratios = [run["seconds"] / run["chapter4_epoch"] for run in runs]
+        times[target] = statistics.median(ratios)
+        label = f"ours, {recorded['parts'][target]['epochs']} epochs"
+        ax.plot(ratios, [100 * value for value in reached], marker, label=label)
+        seconds = f"{median(runs, 'seconds'):.0f}"
+        rows.append((percent(float(target)), spread(reached), seconds, f"{times[target]:.2f}"))
+    ax.set(xscale="log", xticks=[0.25, 0.5, 1, 2, 4, 8])
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.minorticks_off()
+    ax.legend()
+    quickest = median(ours["0.907"], "accuracy")
+    assert quickest > max(theirs)
+    assert 0.3 < times["0.907"] < 0.37  # "a third"
+    alt = f"""The clothes network of chapter 4 climbs from {percent(theirs[0])} after one epoch to
+        at most {percent(max(theirs))} in {len(theirs)}. Our small residual networks reach
+        {percent(quickest)} in a third of the time of its first epoch, and more a little later."""
+    return {
+        "speed_epochs": str(len(theirs)),
+        "speed_theirs": percent(max(theirs)),
+        "speed_ours": percent(quickest),
+        "speed_picture": picture(drawing, "speed", folder, alt),
+        "speed_table": table(*rows),
+        "speed_how": how(
+            "python benchmarks/time_to_accuracy.py",
+            "60,000 training images, 10,000 test images; the clothes network trains on 48,000 of "
+            f"them, as in chapter 4. {recorded['hardware']['cores']} cores of "
+            f"{recorded['hardware']['processor']}. The seconds are those of training alone.",
+        ),
+    }
+
+
+def step() -> dict[str, str]:
+    """Say where the time of a training step goes."""
+    recorded = benchmark("training_step")["oneDNN"]
+    seconds, alone = recorded["step_seconds"], recorded["layers_alone_seconds"]
+    rates, hardware, versions = (
+        recorded[key] for key in ("gigamacs_per_second", "hardware", "versions")
+    )
+    shown = {kind: alone[kind] for kind in ("Conv2D", "BatchNormalization", "ReLU")}
+    assert 0.3 < shown["Conv2D"] / seconds < 0.7  # not "nearly all"
+    rows = {f"`{kind}`": value for kind, value in shown.items()}
+    rows["all else"] = seconds - sum(shown.values())
+    return {
+        "step_peak": f"{rates['matrix product']:.0f}",
+        "step_batch": str(recorded["setting"]["batch"]),
+        "step_macs": f"{rates['training step'] * seconds:.1f}",
+        "step_seconds": f"{seconds:.2f}",
+        "step_share": percent(recorded["share"]["median"]),
+        "step_table": table(
+            ("layers, timed alone", "seconds", "share of the step"),
+            *((kind, f"{value:.3f}", percent(value / seconds)) for kind, value in rows.items()),
+        ),
+        "step_how": how(
+            "python benchmarks/training_step.py",
+            f"{hardware['cores']} cores of {hardware['processor']}, float32; TensorFlow "
+            f"{versions['tensorflow']}, Keras {versions['keras']}.",
+        ),
+    }
+
+
+def lineage(folder: Path) -> dict[str, str]:
+    """Say what each family's small network reaches in the same three epochs."""
+    recorded = results("lineage")
+    families = {name: select(recorded["runs"], network=name) for name in LABELS}
+    accuracy = {name: statistics.median(last(runs)) for name, runs in families.items()}
+    drawing, (ax,) = axes("seconds of training on one core", "test accuracy, %", height=4.6)
+    rows = [("network", "parameters", "seconds", "peak memory, MB", "test accuracy")]
+    for name in sorted(families, key=accuracy.get, reverse=True):
+        runs = families[name]
+        seconds, reached = median(runs, "seconds"), [100 * value for value in last(runs)]
+        ax.plot([seconds] * 2, [min(reached), max(reached)], "-", color="0.7", zorder=1)
+        ax.plot(seconds, 100 * accuracy[name], "o", color="C0")
+        left = name in ("plain_mini", "resnet_mini", "preact_resnet_mini")  # where there is room
+        ax.annotate(
+            LABELS[name],
+            (seconds, 100 * accuracy[name]),
+            textcoords="offset points",
+            xytext=(-8 if left else 8, -4),
+            ha="right" if left else "left",
+            fontsize=10,
+        )
+        memory, parameters = median(runs, "peak_megabytes"), runs[0]["parameters"]
+        rows.append(
+            (f"`{name}`", f"{parameters:,}", f"{seconds:.0f}", f"{memory:.0f}", spread(last(runs)))
+        )
+    ax.margins(0.15)
+    plain, lenet, alexnet = (families[f"{name}_mini"] for name in ("plain", "lenet", "alexnet"))
+    ratios = {key: median(plain, key) / median(lenet, key) for key in ("parameters", "seconds")}
+    assert 3 * max(run["seconds"] for run in lenet) < min(run["seconds"] for run in alexnet)
+    assert min(last(lenet)) > max(last(alexnet))
+    assert min(last(plain)) > max(last(families["resnet_mini"]))
+    assert ratios["seconds"] > 2 * ratios["parameters"]
+    alt = f"""Test accuracy over training time for nine small networks. LeNet is quickest and has
+        {percent(accuracy["lenet_mini"])}; AlexNet is lowest with
+        {percent(accuracy["alexnet_mini"])}; the plain network and the pre-activation ResNet are
+        highest with about {percent(accuracy["plain_mini"])}."""
+    return {
+        "lineage_picture": picture(drawing, "lineage", folder, alt),
+        "lineage_table": table(*rows),
+        "lineage_parameters": f"{plain[0]['parameters']:,}",
+        "lineage_parameter_ratio": f"{ratios['parameters']:.1f}",
+        "lineage_time_ratio": f"{ratios['seconds']:.1f}",
+        "lineage_how": how_recorded(recorded),
+    }
+
+
+def degradation(folder: Path) -> dict[str, str]:
+    """Say how plain and residual networks of 20 and 56 layers train."""
+    recorded = results("degradation")
+    kinds = {"plain": "plain", "resnet": "with shortcuts"}
+    drawing, panels = axes("epoch", "error, %", columns=2)
+    final = {}
+    for ax, (kind, title) in zip(panels, kinds.items(), strict=True):
+        ax.set(title=title, ylim=(0, 80))
+        for depth, colour, above in ((20, "C0", -7), (56, "C1", 4)):
+            (run,) = select(recorded["runs"], network=f"{kind}{depth}", seed=0)
+            for measure, style in (("train", "-"), ("test", ":")):
+                errors = run["history"][f"{measure}_error"]
+                final[kind, depth, measure] = errors[-1]
+                label = measure if depth == 20 else None
+                ax.plot(
+                    range(1, len(errors) + 1), [100 * error for error in errors], style,
+                    color=colour, label=label,
+                )  # fmt: skip
+            # Near the 13th epoch the two depths are well apart.
+            height = 100 * run["history"]["train_error"][12] + above
+            ax.text(12, height, f"{depth} layers", color=colour, fontsize=11)
+    panels[1].legend()
+    rows = [
+        (f"{title}, {word} error", *(percent(final[kind, depth, measure]) for depth in (20, 56)))
+        for kind, title in kinds.items()
+        for measure, word in (("train", "training"), ("test", "test"))
+    ]
+    plain, residual = ({depth: final[kind, depth, "train"] for depth in (20, 56)} for kind in kinds)
+    assert plain[56] > 4 * max(plain[20], residual[56])
+    assert residual[20] < residual[56]
+    alt = f"""Training and test error by epoch. Without shortcuts the network of 56 layers ends with
+        {percent(plain[56])} training error, the one of 20 layers with {percent(plain[20])}. With
+        shortcuts the two end with {percent(residual[56])} and {percent(residual[20])}."""
+    return {
+        "degradation_picture": picture(drawing, "degradation", folder, alt),
+        "degradation_table": table(("", "20 layers", "56 layers"), *rows),
+        "deep_plain": percent(plain[56]),
+        "deep_residual": percent(residual[56]),
+        "degradation_how": how_recorded(recorded),
+    }
+
+
+def gradients(folder: Path) -> dict[str, str]:
+    """Say whether gradients vanish in the deep plain network."""
+    runs = results("degradation")["runs"]
+    drawing, panels = axes("layer, counted from the image", "norm of its kernel's gradient", 2)
+    norms = {}
+    for ax, name, title in zip(
+        panels, ("plain56", "resnet56"), ("plain", "with shortcuts"), strict=True
+    ):
+        (run,) = select(runs, network=name, seed=0)
+        norms[name] = {epoch: list(of.values()) for epoch, of in run["gradient_norms"].items()}
+        for epoch in ("0", "1", "29"):
+            layers = range(1, len(norms[name][epoch]) + 1)
+            ax.plot(layers, norms[name][epoch], label=f"before epoch {int(epoch) + 1}")
+        ax.set(title=title, yscale="log")
+    panels[1].legend(fontsize=10)
+    first, final = (norms["plain56"]["0"][at] for at in (0, -1))
+    factors = {name: max(of["29"]) / min(of["29"]) for name, of in norms.items()}
+    assert first > 100 * final
+    assert max(norms["resnet56"]["0"]) / min(norms["resnet56"]["0"]) < first / final
+    assert max(factors.values()) < 20
+    alt = f"""The norm of each layer's gradient. Before the first epoch those of the plain network
+        grow towards the image, from {final:.2g} in the last layer to {first:.0f} in the first;
+        those of the network with shortcuts differ less. Before the last epoch all layers of both
+        are within a factor of {max(factors.values()):.0f}."""
+    return {
+        "gradients_picture": picture(drawing, "gradients", folder, alt),
+        "gradient_first": f"{first:.0f}",
+        "gradient_last": f"{final:.2g}",
+        "gradient_factor_plain": f"{factors['plain56']:.0f}",
+        "gradient_factor_residual": f"{factors['resnet56']:.0f}",
+    }
+
+
+def ablations(folder: Path) -> dict[str, str]:
+    """Say what two small choices in a residual block matter."""
+    recorded, base = results("ablations"), results("lineage")["runs"]
+    variants = {
+        "no shortcut": select(base, network="plain_mini"),
+        "shortcut A, last γ starts at 1": select(recorded["runs"], option="A", last_gamma="ones"),
+        "shortcut B, last γ starts at 0": select(recorded["runs"], option="B", last_gamma="zeros"),
+        "shortcut A, last γ starts at 0": select(base, network="resnet_mini"),
+        "the same, with squeeze-and-excitation": select(base, network="se_resnet_mini"),
+    }
+    accuracies = {name: last(runs) for name, runs in variants.items()}
+    drawing, (ax,) = axes("test accuracy, %", "", height=3)
+    for place, reached in enumerate(accuracies.values()):
+        ax.plot([100 * value for value in reached], [place] * len(reached), "o", color="C0")
+        middle = 100 * statistics.median(reached)
+        ax.plot(middle, place, "|", color="C1", markersize=18, markeredgewidth=3)
+    ax.set_yticks(range(len(variants)), variants)
+    ax.invert_yaxis()
+    _, one, _, zero, squeezed = accuracies.values()
+    gain = statistics.median(squeezed) - statistics.median(zero)
+    assert min(one) > max(zero)
+    assert 0 < gain < max(squeezed) - min(squeezed)
+    alt = f"""Three trainings of each variant. With the last gamma at one a residual network reaches
+        {spread(one)}, with zero {spread(zero)}, and {spread(squeezed)} when squeeze-and-excitation
+        is added."""
+    rows = ((name, spread(reached)) for name, reached in accuracies.items())
+    return {
+        "ablations_picture": picture(drawing, "ablations", folder, alt),
+        "ablations_table": table(("`resnet_mini`", "test accuracy"), *rows),
+        "squeeze_gain": f"{100 * gain:.1f}",
+        "ablations_how": how_recorded(recorded),
+    }
+
+
+def training_size(folder: Path) -> dict[str, str]:
+    """Say what more training images buy."""
+    recorded = results("training_size")
+    runs = [
+        *select(recorded["runs"], seed=0),
+        *select(results("lineage")["runs"], network="resnet_mini", seed=0),
+    ]
+    sizes = [run["images"] or 60_000 for run in runs]
+    train, test = ([1 - value for value in last(runs, of)] for of in ("train", "test"))
+    drawing, (ax,) = axes("different training images", "error, %")
+    for errors, style, label in ((train, "o-", "training"), (test, "s--", "test")):
+        ax.plot(sizes, [100 * error for error in errors], style, label=label)
+    ax.set(xscale="log", ylim=(0, None))
+    ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    ax.xaxis.minorticks_off()
+    ax.legend()
+    by_heart = sum(error == 0 for error in train) - 1
+    gaps = [new - shown for shown, new in zip(train, test, strict=True)]
+    assert not any(train[: by_heart + 1])
+    assert test == sorted(test, reverse=True)
+    assert gaps == sorted(gaps, reverse=True)
+    alt = f"""Test error falls from {percent(test[0])} with {sizes[0]:,} different images to
+        {percent(test[-1])} with {sizes[-1]:,}; training error rises from 0 to
+        {percent(train[-1])}."""
+    rows = (
+        (f"{size:,}", percent(shown), percent(new))
+        for size, shown, new in zip(sizes, train, test, strict=True)
+    )
+    return {
+        "training_size_picture": picture(drawing, "training_size", folder, alt),
+        "training_size_table": table(("different images", "training error", "test error"), *rows),
+        "learned_by_heart": f"{sizes[by_heart]:,}",
+        "learned_by_heart_error": percent(test[by_heart]),
+        "last_gap": f"{100 * gaps[-1]:.1f}",
+        "last_doubling": f"{100 * (test[-2] - test[-1]):.1f}",
+        "training_size_how": how_recorded(recorded),
+    }
+
+
+def trained_weights() -> dict[str, str]:
+    """Say which trained networks travel with the library."""
+    rows = []
+    for card in read("resnetlib", "_data", "weights", "cards.json").values():
+        others = ", ".join(map(percent, card["test_accuracy_of_other_seeds"]))
+        arguments = f'`"{card["network"]}", weights="{card["dataset"]}"`'
+        rows.append((arguments, percent(card["test_accuracy"]), others))
+    return {"weights_table": table(("arguments", "test accuracy", "of other seeds"), *rows)}
+
+
+if __name__ == "__main__":
+    write(ROOT / "book")
