@@ -8,7 +8,8 @@ about a minute on two cores.
     --rate R        the peak of the learning rate (default: fit's own)
 
 Prints a table and writes results/minis.json beside this file, after each network; a network that is
-not asked for keeps its earlier row there. Ten minutes.
+not asked for keeps its earlier row there, if setting, versions and processor are the same. Ten
+minutes.
 """
 
 import argparse

@@ -11,7 +11,8 @@ part as the control: its ratio, which should be 1, shows what this machine can t
     --models A B     of vgg16, resnet50 and xception (default: all)
 
 Prints a table and writes results/models.json beside this file; a model that is not asked for keeps
-its earlier row there. On two idle cores it takes about twenty minutes.
+its earlier row there, if versions and processor are the same. On two idle cores it takes about
+twenty minutes.
 """
 
 import argparse

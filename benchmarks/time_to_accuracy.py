@@ -13,11 +13,12 @@ Size, rate and epochs of our parts are chosen on 6,000 images held back from the
     PART ...        of chapter4, 0.907, 0.92, 0.93 and 0.94 (default: all)
     --seeds N       trainings of each of our parts (default 3; chapter 4's network has one)
     --epochs N      of chapter 4's network, unless it reaches 0.907 before (default 10)
-    --validate      measure on the images held back, and write nothing
+    --validate      measure ours on the images held back, and write nothing
 
 Seconds are those of training alone: the graph's making counts, the tests between epochs do not.
 Results go to results/time_to_accuracy.json as they come; a part that stands there with the same
-settings is not run again, and a training of ours that was cut off goes on after its last epoch.
+settings, processor and versions is not run again. A training that was cut off goes on after its
+last epoch.
 Flips at test time are another measure, and stand apart.
 """
 
@@ -43,7 +44,6 @@ from resnetlib.blocks import conv_bn_relu
 from resnetlib.models import resnet
 from resnetlib.recipe import flip_and_shift
 
-CHAPTER4 = RESULTS / "chapter4.keras"  # until it is done; git does not see it
 CHAPTER4_BATCH = 32
 FIRST_TARGET = 0.907  # what chapter 4's network reaches in eight epochs
 
@@ -160,6 +160,11 @@ def pacemaker(train, steps=60):
     return pace
 
 
+def chapter4_after(epochs):
+    """Return where chapter 4's network is kept after so many epochs; git does not see it."""
+    return RESULTS / f"chapter4-{epochs}.keras"
+
+
 def train_chapter4(seed, train, test, most_epochs, done, keep):
     """Train until FIRST_TARGET, an epoch a call, so that each can be timed, tested and kept."""
     epochs = done["epochs"] if done else []
@@ -169,13 +174,19 @@ def train_chapter4(seed, train, test, most_epochs, done, keep):
 
     if not goes_on():
         return
+    if epochs and not chapter4_after(len(epochs)).exists():
+        print(
+            f"chapter4: {len(epochs)} epochs are recorded, but the network after them is not here; "
+            "to train it anew, take them out of results/time_to_accuracy.json"
+        )
+        return
     keras.utils.set_random_seed(seed)
     kept = np.random.default_rng(seed).permutation(len(train.images))[: len(train.images) * 4 // 5]
     images, labels = train.images[kept], train.labels[kept]
-    if epochs and CHAPTER4.exists():
-        model, spent = keras.models.load_model(CHAPTER4), epochs[-1]["seconds"]
+    if epochs:
+        model, spent = keras.models.load_model(chapter4_after(len(epochs))), epochs[-1]["seconds"]
     else:
-        model, epochs, spent = chapter4_network(), [], 0.0
+        model, spent = chapter4_network(), 0.0
     while goes_on():
         start = time.perf_counter()
         training.fit(
@@ -189,10 +200,12 @@ def train_chapter4(seed, train, test, most_epochs, done, keep):
         accuracy = round(training.evaluate(model, test)["accuracy"], 4)
         epochs.append({"seconds": round(spent, 1), "accuracy": accuracy})
         print(f"chapter4  epoch {len(epochs):2}  {spent:7.1f} s  {accuracy:.4f}", flush=True)
-        model.save(CHAPTER4)
+        # The record says which network it goes on with: the old one until the new one is whole.
+        model.save(chapter4_after(len(epochs)))
         keep({"seed": seed, "epochs": epochs, "parameters": model.count_params()})
+        chapter4_after(len(epochs) - 1).unlink(missing_ok=True)
     if accuracy >= FIRST_TARGET:
-        CHAPTER4.unlink()
+        chapter4_after(len(epochs)).unlink()
 
 
 def show(report):
@@ -226,9 +239,10 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--validate", action="store_true")
     arguments = parser.parse_args()
-    chosen = arguments.parts or ["chapter4", *PARTS]
-    if unknown := set(chosen) - {"chapter4", *PARTS}:
-        parser.error(f"unknown {', '.join(unknown)}; the parts are chapter4, {', '.join(PARTS)}")
+    known = [*PARTS] if arguments.validate else ["chapter4", *PARTS]
+    chosen = arguments.parts or known
+    if unknown := set(chosen) - set(known):
+        parser.error(f"unknown {', '.join(unknown)}; the parts are {', '.join(known)}")
     train, test = data.fashion_mnist(60_000, 10_000)
     # As JSON has them, with lists for tuples: they are compared with recorded ones.
     parts = json.loads(json.dumps({name: asdict(part) for name, part in PARTS.items()}))
@@ -241,6 +255,7 @@ def main():
             name: runs
             for name, runs in recorded["runs"].items()
             if recorded["parts"].get(name) == parts.get(name)  # chapter 4's has no settings
+            and all(recorded[key] == report[key] for key in ("hardware", "versions"))
         }
 
     def keep(name, value):
@@ -252,9 +267,7 @@ def main():
     for name in chosen:
         done = report["runs"].get(name, [])
         if name == "chapter4":
-            train_chapter4(
-                0, train, test, arguments.epochs, done, lambda value: keep("chapter4", value)
-            )
+            train_chapter4(0, train, test, arguments.epochs, done, partial(keep, "chapter4"))
             continue
         for seed in range(len(done), arguments.seeds):
             run = train_ours(name, seed, train, test, pace)

@@ -1,5 +1,6 @@
 """Train, evaluate and predict: one recipe, seeded, with a progress bar and a history."""
 
+import functools
 import json
 import math
 import os
@@ -132,7 +133,7 @@ def fit(
         val_images, val_labels = _arrays(validation, "validation")
         _check(model, val_images, "validation", val_labels)
         unseen = _Batches(val_images, val_labels, batch_size).feed()
-    if not model.compiled or model.optimizer.name == recipe.NAME:
+    if not model.compiled or _optimizer(model).name == recipe.NAME:
         _refuse_probabilities(model)
         steps = epochs * len(batches)
         recipe.compile_with_recipe(model, steps, learning_rate, weight_decay, label_smoothing)
@@ -151,7 +152,7 @@ def fit(
         "epochs": epochs,
         "images": len(images),
         "batch_size": batch_size,
-        "optimizer": type(model.optimizer).__name__,
+        "optimizer": type(_optimizer(model)).__name__,
     }
     record, callbacks = _Record(), []
     if checkpoint is not None:
@@ -159,8 +160,8 @@ def fit(
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
             "label_smoothing": label_smoothing,
-            "augment": _name(augment),
-            "data": zlib.crc32(np.ascontiguousarray(images), zlib.crc32(labels)),
+            "augment": augment and _name(augment),
+            "data": _checksum(labels, images),
         }
         keeper = _Checkpoint(Path(checkpoint), made_for, model, record)
         keeper.restore()
@@ -344,9 +345,10 @@ class _AverageBeforeLastTest(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_test_begin(self, logs: dict | None = None) -> None:
-        if self.epoch == self.last and self.model.optimizer.use_ema:
+        optimizer = _optimizer(self.model)
+        if self.epoch == self.last and optimizer.use_ema:
             variables = self.model.trainable_variables
-            self.model.optimizer.finalize_variable_values(variables)
+            optimizer.finalize_variable_values(variables)
             for variable in variables:
                 # A copy: on JAX it is the average's own array, which the evaluation would use up.
                 variable.assign(ops.convert_to_numpy(variable))
@@ -480,9 +482,25 @@ def _refuse_for_compiled(model: keras.Model, **arguments: tuple[float, float]) -
             )
 
 
-def _name(augment: Callable | None) -> str:
-    """Return what tells one augmentation from another: a function's name, a partial's arguments."""
-    return getattr(augment, "__qualname__", None) or repr(getattr(augment, "keywords", augment))
+def _optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
+    """Return a compiled model's optimizer; with mixed_float16 Keras wraps it in another one."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
+
+
+def _checksum(*arrays: np.ndarray) -> int:
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(np.ascontiguousarray(array), value)
+    return value
+
+
+def _name(augment: Callable) -> str:
+    """Return what tells one augmentation from another, the same in each process."""
+    if isinstance(augment, functools.partial):
+        arguments = [*map(repr, augment.args)]
+        arguments += [f"{key}={value!r}" for key, value in augment.keywords.items()]
+        return f"{_name(augment.func)}({', '.join(arguments)})"
+    return getattr(augment, "__qualname__", None) or type(augment).__qualname__
 
 
 def _ends_in_probabilities(model: keras.Model) -> bool:
@@ -523,7 +541,7 @@ def _images(images: Any, role: str) -> np.ndarray:
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         raise TypeError(f"{role} images are uint8 or float; received {images.dtype}")
     if images.size == 0:
-        raise ValueError(f"{role} needs at least one image; received the shape {images.shape}")
+        raise ValueError(f"{role} images are one or more; received the shape {images.shape}")
     return images
 
 

@@ -63,6 +63,12 @@ def load_trained(model: keras.Model, dataset: str) -> None:
             differ = ", ".join(sorted(variables.keys() ^ set(arrays)))
             raise ValueError(f"{name} was trained with other variables: {differ}")
         for path, variable in variables.items():
+            if arrays[path].shape != tuple(variable.shape):
+                raise ValueError(
+                    f"{name} has {path!r} in the shape {arrays[path].shape}; "
+                    f"received {tuple(variable.shape)}"
+                )
+        for path, variable in variables.items():
             variable.assign(arrays[path].astype("float32"))
 
 
@@ -207,20 +213,25 @@ def _torch_resnet(model: keras.Model) -> dict[str, str]:
     return names
 
 
-# Family → a function that says the other side's name for each of our layers.
-KERAS_NAMES = {"vgg": _keras_vgg, "resnet": _keras_resnet, "xception": _keras_xception}
-TORCH_NAMES = {"vgg": _torch_chain, "alexnet": _torch_chain, "resnet": _torch_resnet}
+# Network → a function that says the other side's name for each of our layers.
+KERAS_NAMES = {
+    **dict.fromkeys(("vgg16", "vgg19"), _keras_vgg),
+    **dict.fromkeys(("resnet50", "resnet101", "resnet152"), _keras_resnet),
+    "xception": _keras_xception,
+}
+TORCH_FAMILIES = {"vgg": _torch_chain, "alexnet": _torch_chain, "resnet": _torch_resnet}
+TORCH_NAMES = {
+    name: TORCH_FAMILIES[card.family]
+    for name, card in MODELS.items()
+    if card.family in TORCH_FAMILIES
+}
 
 
 def _rule(rules: dict[str, Callable], model: keras.Model) -> Callable:
-    card = MODELS.get(getattr(model, "name", None))
-    if card is None or card.family not in rules:
-        known = [name for name, card in MODELS.items() if card.family in rules]
-        raise ValueError(
-            f"model is one of models.build's, of {', '.join(known)}; "
-            f"received {getattr(model, 'name', model)!r}"
-        )
-    return rules[card.family]
+    name = getattr(model, "name", model)
+    if name not in rules:
+        raise ValueError(f"model is one of models.build's: {', '.join(rules)}; received {name!r}")
+    return rules[name]
 
 
 def _weighted(model: keras.Model) -> list[layers.Layer]:

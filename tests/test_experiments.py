@@ -1,5 +1,6 @@
 """The experiments that `training.fit` runs: a record, cut off and gone on, repeated, shared out."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from book.experiments import __main__ as experiments
 from book.experiments import laptop, shared
 from book.experiments.plans import FIT, PLANS, Plan, Run
 from book.press.chapters import ROOT
-from resnetlib import training
+from resnetlib import recipe, training
+from resnetlib.recipe import flip_and_shift
 
 RUN = Run("lenet_mini", "fashion_mnist_sample", FIT, 2, seed=0, images=100)
 
@@ -50,14 +52,23 @@ def test_a_run_leaves_its_record_and_its_weights(tmp_path, monkeypatch):
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path):
     whole = laptop.train(RUN, tmp_path / "whole")
-    evaluate = training.evaluate
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(training, "evaluate")  # what comes after the training
         with pytest.raises(AttributeError):
             laptop.train(RUN, tmp_path / "broken")
-    assert training.evaluate is evaluate
     assert [path.suffix for path in (tmp_path / "broken").iterdir()] == [".part"]
-    again = laptop.train(RUN, tmp_path / "broken")
+
+    seen = []
+
+    def counted(images, rng, border):
+        seen.append(len(images))
+        return flip_and_shift(images, rng, border)
+
+    counted.__qualname__ = "flip_and_shift"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(laptop, "flip_and_shift", counted)
+        again = laptop.train(RUN, tmp_path / "broken")
+    assert len(seen) <= 2, "a look at the first batch, but no epoch more"
     assert again["history"] == whole["history"]
     assert again["test_error_with_flips"] == whole["test_error_with_flips"]
 
@@ -76,6 +87,31 @@ def test_results_of_two_folders_come_together(tmp_path, monkeypatch, capsys):
     assert [record["seed"] for record in results["runs"]] == [0, 2]
     assert list(experiments.recorded("some", plan)) == [runs[0], runs[2]]
     assert experiments.recorded("some", replace(plan, protocol="otherwise")) == {}
+
+
+def test_another_plan_takes_nothing_from_the_folder(tmp_path):
+    run = replace(RUN, epochs=1)
+    record = laptop.train(run, tmp_path)
+    assert run.record(tmp_path) == json.loads(json.dumps(record))
+    assert replace(run, epochs=3).record(tmp_path) is None
+    plan = Plan("why?", "how", (run,))
+    experiments.keep_protocol(plan, tmp_path)
+    experiments.keep_protocol(plan, tmp_path)
+    with pytest.raises(SystemExit, match="runs of another protocol; delete it"):
+        experiments.keep_protocol(replace(plan, protocol="otherwise"), tmp_path)
+
+
+def test_the_protocol_states_the_recipe():
+    """Another recipe makes another protocol, and so other runs."""
+    stated = PLANS["lineage"].protocol
+    for words in (
+        f"batch {inspect.signature(training.fit).parameters['batch_size'].default},",
+        f"up to a rate of {recipe.PEAK:g} in the first tenth",
+        f"weight decay {recipe.WEIGHT_DECAY:g}",
+        f"label smoothing {recipe.LABEL_SMOOTHING:g}",
+    ):
+        assert words in stated
+    assert recipe.WARMUP == 0.1  # the tenth
 
 
 def command(*arguments):
@@ -106,7 +142,7 @@ def test_a_recorded_row_can_be_computed_again(tmp_path, monkeypatch):
     row = next(run for run in recorded["runs"] if run["network"] == "lenet_mini")
     planned = next(run for run in PLANS["lineage_sample"].runs if run.network == "lenet_mini")
     experiments.run_all([planned], tmp_path)
-    again = shared.read(planned, tmp_path)
+    again = planned.record(tmp_path)
     for measure, tolerance in (("train_error", 0.02), ("test_error", 0.03)):
         np.testing.assert_allclose(
             again["history"][measure], row["history"][measure], atol=tolerance, err_msg=measure

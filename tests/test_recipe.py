@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resnetlib.recipe import Muon, SmoothedCrossentropy, flip_and_shift, orthogonal
+from resnetlib import training
+from resnetlib.recipe import Muon, SmoothedCrossentropy, flip_and_shift, one_cycle, orthogonal
 from resnetlib.training import evaluate, fit
 
 
@@ -296,25 +297,21 @@ def numbers(history):
     return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in history.epochs]
 
 
-@pytest.mark.parametrize("batches", [2, 6, 15, 29], ids="{} batches".format)
+@pytest.mark.parametrize("batches", [2, 7, 15, 29], ids="{} batches".format)
 def test_a_training_that_was_cut_off_ends_as_if_it_was_not(tmp_path, batches):
     train, validation = images_and_labels(48), images_and_labels(20, seed=1)
     whole = dropout_network()
-    augment = cut_off_after(10**6)
-    wanted = fit(whole, train, validation, augment=augment, **OPTIONS)
+    wanted = fit(whole, train, validation, augment=cut_off_after(10**6), **OPTIONS)
 
     file = tmp_path / "folder" / "training.npz"
+    cut_off = OPTIONS | {"checkpoint": file, "augment": cut_off_after(batches)}
     with pytest.raises(Exception, match="PowerCut"):  # the backend wraps it
-        fit(
-            dropout_network(),
-            train,
-            validation,
-            augment=cut_off_after(batches),
-            checkpoint=file,
-            **OPTIONS,
-        )
+        fit(dropout_network(), train, validation, **cut_off)
     resumed = dropout_network()
-    found = fit(resumed, train, validation, augment=augment, checkpoint=file, **OPTIONS)
+    # The first call only looks at a batch. Enough for the epochs that are left, not for one more.
+    done = (batches - 1) // 6
+    going_on = cut_off | {"augment": cut_off_after(32 - 6 * done)}
+    found = fit(resumed, train, validation, **going_on)
     assert numbers(found) == numbers(wanted)
     for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         assert np.array_equal(ours, theirs)
@@ -324,9 +321,9 @@ def test_a_training_that_was_cut_off_ends_as_if_it_was_not(tmp_path, batches):
 def test_a_finished_checkpoint_gives_its_result_at_once(tmp_path):
     train, file = images_and_labels(), tmp_path / "done.npz"
     first = dropout_network()
-    wanted = fit(first, train, checkpoint=file, **OPTIONS)
+    wanted = fit(first, train, checkpoint=file, augment=cut_off_after(10**6), **OPTIONS)
     again = dropout_network()
-    found = fit(again, train, checkpoint=file, **OPTIONS)
+    found = fit(again, train, checkpoint=file, augment=cut_off_after(2), **OPTIONS)
     assert numbers(found) == numbers(wanted)
     assert found.provenance["seconds"] > sum(wanted["seconds"]) - 0.1, (
         "with those of the first call"
@@ -341,8 +338,8 @@ def test_a_finished_checkpoint_gives_its_result_at_once(tmp_path):
         ({"epochs": 6}, "epochs 5, not 6"),
         ({"seed": 4}, "seed 3, not 4"),
         ({"learning_rate": 0.02}, "learning_rate 0.01, not 0.02"),
-        ({"augment": flip_and_shift}, "augment 'None', not 'flip_and_shift'"),
-        ({"augment": partial(flip_and_shift, border=4)}, "not \"{'border': 4}\""),
+        ({"augment": flip_and_shift}, "augment None, not 'flip_and_shift'"),
+        ({"augment": partial(flip_and_shift, border=4)}, r"not 'flip_and_shift\(border=4\)'"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, str) else None,
 )
@@ -353,6 +350,48 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path, changed, messag
         fit(dropout_network(), images_and_labels(), checkpoint=file, **{**OPTIONS, **changed})
     assert "run.npz holds another training" in str(caught.value)
     assert "delete it or name another checkpoint" in str(caught.value)
+
+
+def test_augmentations_have_names_of_their_own():
+    """The same in each process, so without addresses."""
+
+    class Shift:
+        def __call__(self, images, rng):
+            return images
+
+    twins = [partial(function, border=1) for function in (flip_and_shift, one_cycle)]
+    names = [*map(training._name, (flip_and_shift, *twins, partial(flip_and_shift, 1), Shift()))]
+    assert names[:4] == [
+        "flip_and_shift",
+        "flip_and_shift(border=1)",
+        "one_cycle(border=1)",
+        "flip_and_shift(1)",
+    ]
+    assert names[4].endswith("<locals>.Shift")
+
+
+def test_strided_images_and_labels_have_a_checkpoint_too(tmp_path):
+    images, labels = images_and_labels()
+    fit(
+        dropout_network(),
+        (images[::2], labels[::2]),
+        checkpoint=tmp_path / "run.npz",
+        **OPTIONS,
+    )
+
+
+def test_half_precision_starts_the_recipe_afresh_too():
+    """Keras wraps the optimizer there."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = dropout_network()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    for _ in range(2):
+        history = fit(model, images_and_labels(), **OPTIONS)
+        assert history["learning_rate"][0] > 0.005
+        assert history.provenance["optimizer"] == "Muon"
 
 
 def test_other_data_another_network_and_broken_files_are_refused(tmp_path):
@@ -373,13 +412,17 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {folder!r})
 from test_recipe import *
+steps = 0
 def slow(images, rng):
+    global steps
+    steps += 1
     time.sleep({pause})
     return flip_and_shift(images, rng, 1)
 slow.__qualname__ = "same"
 model = dropout_network()
 history = fit(model, images_and_labels(48), augment=slow, checkpoint={file!r}, **OPTIONS)
 print(numbers(history), [float(abs(w).sum()) for w in model.get_weights()])
+print(steps, file=sys.stderr)
 """
 
 
@@ -388,12 +431,18 @@ def test_a_killed_process_leaves_a_checkpoint_to_go_on_from(tmp_path):
         values = {"folder": str(Path(__file__).parent), "file": str(tmp_path / name)}
         return [sys.executable, "-c", SCRIPT.format(pause=pause, **values)]
 
-    wanted = subprocess.run(script("a.npz", 0), capture_output=True, text=True, check=True).stdout
+    def run(name):
+        done = subprocess.run(script(name, 0), capture_output=True, text=True, check=True)
+        return done.stdout, int(done.stderr.split()[-1])
+
+    wanted, steps = run("a.npz")
+    assert steps >= 30
     process = subprocess.Popen(script("b.npz", 0.1), stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (tmp_path / "b.npz").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "killed in the middle"
-    found = subprocess.run(script("b.npz", 0), capture_output=True, text=True, check=True).stdout
+    found, steps = run("b.npz")
     assert found == wanted
+    assert steps < 30, "an epoch at least was kept"

@@ -102,7 +102,7 @@ def test_weights_keep_what_their_card_says(name):
 
 
 def test_the_cards_are_those_of_the_recorded_runs():
-    runs = {}
+    runs, protocols = {}, {plan.protocol for plan in PLANS.values()}
     for path in RESULTS:
         for run in json.loads(path.read_text())["runs"]:
             if not run["images"] and not run["option"]:  # as the registry builds it, on all images
@@ -110,7 +110,15 @@ def test_the_cards_are_those_of_the_recorded_runs():
     for card in CARDS.values():
         run = runs[card["network"], card["dataset"], card["recipe"], card["seed"]]
         assert card["test_accuracy"] == pytest.approx(1 - run["history"]["test_error"][-1])
-        assert card["commit"] == run["commit"]
+        for fact in ("commit", "hardware", "epochs"):
+            assert card[fact] == run[fact]
+        assert card["protocol"] in protocols
+        twins = [
+            1 - twin["history"]["test_error"][-1]
+            for (*what, seed), twin in runs.items()
+            if what == [card["network"], card["dataset"], card["recipe"]] and seed != card["seed"]
+        ]
+        assert card["test_accuracy_of_other_seeds"] == pytest.approx(twins)
 
 
 def test_the_files_are_small_and_each_has_a_card():
@@ -127,6 +135,17 @@ def test_what_is_not_there_is_named():
         models.build("resnet32", weights="cifar10")
     with pytest.raises(ValueError, match=r"are for images of \(32, 32, 3\) and 10 classes"):
         models.build("resnet20", weights="cifar10", classes=5)
+
+
+def test_a_network_of_another_shape_keeps_its_weights():
+    model = models.build("lenet_mini", classes=5)
+    before = model.get_weights()
+    with pytest.raises(
+        ValueError, match=r"'output/kernel' in the shape \(84, 10\); received \(84, 5\)"
+    ):
+        weights.load_trained(model, "fashion_mnist")
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        assert (ours == theirs).all()
 
 
 def test_a_damaged_file_is_refused(monkeypatch):

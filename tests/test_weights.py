@@ -285,5 +285,7 @@ def test_another_keras_network_is_refused():
 def test_a_family_without_a_rule_is_refused():
     with pytest.raises(ValueError, match=r"vgg16, .*received 'se_resnet_mini'"):
         from_torch(models.build("se_resnet_mini"), {})
+    with pytest.raises(ValueError, match=r"models.build's: vgg16, vgg19, .*received 'vgg_mini'"):
+        from_keras_applications(models.build("vgg_mini"), models.build("lenet_mini"))
     with pytest.raises(TypeError, match=r"source is a .* received dict"):
         from_keras_applications(models.build("resnet_mini"), {})

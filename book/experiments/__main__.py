@@ -47,18 +47,31 @@ def main() -> None:
     chosen = chosen[int(share[1]) - 1 :: int(share[2])]
     if given.list:
         print(*(run.name for run in chosen), sep="\n")
-    elif given.collect:
+        return
+    keep_protocol(plan, folder)
+    if given.collect:
         collect(given.name, plan, folder)
     else:
         done = recorded(given.name, plan)
         run_all([run for run in chosen if run not in done], folder)
 
 
+def keep_protocol(plan: Plan, folder: Path) -> None:
+    """Write the plan's protocol into the folder; refuse one whose runs followed another."""
+    note = folder / "protocol.txt"
+    if note.exists() and note.read_text() != plan.protocol:
+        raise SystemExit(
+            f"{folder} holds runs of another protocol; delete it, or name another --folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(plan.protocol)
+
+
 def run_all(runs: list[Run], folder: Path) -> None:
     """Train what is missing, and say how long the rest will take."""
     # TensorFlow reads it at its import; oneDNN is on by default only where there is AVX512.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    missing = [run for run in runs if not (folder / f"{run.name}.json").exists()]
+    missing = [run for run in runs if not run.record(folder)]
     start = time.perf_counter()
     for number, run in enumerate(missing, start=1):
         if run.recipe == FIT:
@@ -82,9 +95,8 @@ def collect(name: str, plan: Plan, folder: Path) -> None:
     """Write the finished runs, and those recorded before, into one file."""
     records = recorded(name, plan)
     for run in plan.runs:
-        record = folder / f"{run.name}.json"
-        if record.exists():
-            records[run] = json.loads(record.read_text())
+        if record := run.record(folder):
+            records[run] = record
     missing = [run.name for run in plan.runs if run not in records]
     if missing:
         print(f"{name}: {len(missing)} runs are missing: {', '.join(missing)}")

@@ -35,8 +35,9 @@ def train(run: Run, folder: Path) -> dict:
     folder: keeps NAME.json, NAME.npz (the weights as float16) and, while the run lasts, NAME.part.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if record := shared.read(run, folder):
+    if record := run.record(folder):
         return record
+    circumstances = shared.circumstances()
     part = folder / f"{run.name}.part"
     images, labels, test_images, test_labels = (
         jnp.asarray(array)
@@ -95,6 +96,7 @@ def train(run: Run, folder: Path) -> dict:
         "test_error_with_flips": round(float(errors(state, test_images, test_labels, True)[1]), 5),
         "gradient_norms": norms,
         "seconds": round(spent, 1),
+        **circumstances,
     }
     variables = (*model.trainable_variables, *model.non_trainable_variables)
     record = shared.keep(run, folder, variables, (*state[0], *state[1]), facts)
@@ -161,7 +163,8 @@ def _compile(run: Run, model: keras.Model, optimizer: keras.optimizers.Optimizer
             logits = model.stateless_call(state[0], state[1], x, training=False)[0]
             if flips:
                 mirrored = model.stateless_call(state[0], state[1], x[:, :, ::-1], training=False)
-                logits = jax.nn.log_softmax(logits) + jax.nn.log_softmax(mirrored[0])
+                # The mean of the probabilities, as in training.evaluate.
+                logits = jnp.logaddexp(jax.nn.log_softmax(logits), jax.nn.log_softmax(mirrored[0]))
             scores = jax.nn.log_softmax(logits)
             loss = -jnp.mean(jnp.take_along_axis(scores, y[:, None], axis=-1))
             return None, (loss, jnp.mean(jnp.argmax(logits, axis=-1) != y))

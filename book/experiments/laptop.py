@@ -23,8 +23,9 @@ def train(run: Run, folder: Path) -> dict:
     folder: keeps NAME.json, NAME.npz (the weights as float16) and, while the run lasts, NAME.part.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if record := shared.read(run, folder):
+    if record := run.record(folder):
         return record
+    circumstances = shared.circumstances()
     part = folder / f"{run.name}.part"
     train_set, test_set = shared.sets(run)
     if run.images:
@@ -53,6 +54,7 @@ def train(run: Run, folder: Path) -> dict:
         "test_error_with_flips": round(1 - flips["accuracy"], 5),
         "gradient_norms": {},
         "seconds": history.provenance["seconds"],
+        **circumstances,
     }
     if peak := training.peak_megabytes():
         facts["peak_megabytes"] = round(peak)

@@ -44,12 +44,6 @@ def network(run: Run, shape: tuple[int, int, int], classes: int) -> keras.Model:
     return model
 
 
-def read(run: Run, folder: Path) -> dict | None:
-    """Return the record of a finished run, or None."""
-    record = folder / f"{run.name}.json"
-    return json.loads(record.read_text()) if record.exists() else None
-
-
 def keep(
     run: Run,
     folder: Path,
@@ -57,14 +51,17 @@ def keep(
     arrays: Sequence[Any],
     facts: dict,
 ) -> dict:
-    """Write NAME.npz, the weights by their path as float16, then NAME.json; return the record."""
+    """Write NAME.npz, the weights by their path as float16, then NAME.json; return the record.
+
+    facts: what was measured, and the `circumstances` of its beginning.
+    """
     # The states of random generators are no weights.
     weights = {
         variable.path: np.asarray(array, "float16")
         for variable, array in zip(variables, arrays, strict=True)
         if "seed" not in variable.path
     }
-    record = {**asdict(run), **facts, **_circumstances()}
+    record = {**asdict(run), **facts}
     write(folder / f"{run.name}.npz", lambda file: np.savez(file, **weights))
     write(folder / f"{run.name}.json", lambda file: file.write(json.dumps(record).encode()))
     return record
@@ -78,8 +75,11 @@ def write(path: Path, content: Callable) -> None:
     new.replace(path)
 
 
-def _circumstances() -> dict:
-    """Return where the run took place, without names of machines."""
+def circumstances() -> dict:
+    """Return where a run takes place, without names of machines, and by which commit's code.
+
+    Call it before the run: others may commit while it lasts.
+    """
     commit = (
         os.environ.get("COMMIT")
         or subprocess.run(

@@ -25,9 +25,9 @@ def main() -> None:
             if run.seed or (networks and run.network not in networks):
                 continue
             name = f"{run.network}-{run.dataset}"
-            trained = ROOT / "_build" / "experiments" / experiment / f"{run.name}.npz"
-            if trained.exists():
-                shutil.copyfile(trained, FOLDER / f"{name}.npz")
+            folder = ROOT / "_build" / "experiments" / experiment
+            if run.record(folder) == record:
+                shutil.copyfile(folder / f"{run.name}.npz", FOLDER / f"{name}.npz")
             accuracies = [
                 round(1 - twin["history"]["test_error"][-1], 4)
                 for other, twin in runs.items()
