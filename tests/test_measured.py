@@ -1,7 +1,5 @@
 """The page of the recorded results is what the results give now, and its claims can fail."""
 
-import copy
-
 import matplotlib.image
 import pytest
 
@@ -38,14 +36,55 @@ def test_its_pictures_are_what_the_results_give(written):
         assert picture_difference(committed[name], picture) < 1, f"{name} {STALE}"
 
 
-def test_a_claim_that_is_false_stops_the_page(tmp_path, monkeypatch):
-    recorded = copy.deepcopy(page.results("degradation"))
-    for run in recorded["runs"]:
-        if run["network"] == "plain56":
-            run["history"]["train_error"][-1] = 0.05
-    monkeypatch.setattr(page, "results", lambda experiment: recorded)
+def last_error(error, measure="test", **which):
+    """Return a function that spoils the last error of the runs with these values."""
+
+    def spoil(recorded):
+        for run in page.select(recorded["runs"], **which):
+            run["history"][f"{measure}_error"][-1] = error
+
+    return spoil
+
+
+def quick_clothes(recorded):
+    recorded["runs"]["chapter4"]["epochs"][0]["accuracy"] = 0.95
+
+
+def slow_convolutions(recorded):
+    recorded["oneDNN"]["layers_alone_seconds"]["Conv2D"] = recorded["oneDNN"]["step_seconds"]
+
+
+def gone_gradients(recorded):
+    for run in page.select(recorded["runs"], network="plain56"):
+        for norms in run["gradient_norms"].values():
+            norms[next(iter(norms))] = 1e-6
+
+
+SPOILT = {
+    "speed": ("time_to_accuracy", quick_clothes),
+    "step": ("training_step", slow_convolutions),
+    "lineage": ("lineage", last_error(0.2, network="lenet_mini")),
+    "degradation": ("degradation", last_error(0.05, "train", network="plain56")),
+    "gradients": ("degradation", gone_gradients),
+    "ablations": ("ablations", last_error(0.2, option="A")),
+    "training_size": ("training_size", last_error(0.01, images=300)),
+}
+
+
+@pytest.mark.parametrize("section", SPOILT)
+def test_a_claim_that_is_false_stops_the_page(section, tmp_path, monkeypatch):
+    name, spoil = SPOILT[section]
+    read = page.read
+
+    def spoilt(*path):
+        content = read(*path)
+        if path[-1] == f"{name}.json":
+            spoil(content)
+        return content
+
+    monkeypatch.setattr(page, "read", spoilt)
     with pytest.raises(AssertionError):
-        page.degradation(tmp_path)
+        page.step() if section == "step" else getattr(page, section)(tmp_path)
 
 
 def test_a_run_that_is_missing_is_named():

@@ -310,7 +310,7 @@ def test_a_training_that_was_cut_off_ends_as_if_it_was_not(tmp_path, batches):
     resumed = dropout_network()
     # Backends look at one batch or more before they train. Enough for that and for the epochs that
     # are left, but not for one epoch more.
-    done = (batches - 3) // 6
+    done = max(0, batches - 3) // 6
     going_on = cut_off | {"augment": cut_off_after(30 - 6 * done + 5)}
     found = fit(resumed, train, validation, **going_on)
     assert numbers(found) == numbers(wanted)

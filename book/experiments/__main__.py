@@ -63,8 +63,9 @@ def keep_protocol(plan: Plan, folder: Path) -> None:
         raise SystemExit(
             f"{folder} holds runs of another protocol; delete it, or name another --folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(plan.protocol)
+    if not note.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(plan.protocol)
 
 
 def run_all(runs: list[Run], folder: Path) -> None:

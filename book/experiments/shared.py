@@ -53,7 +53,7 @@ def keep(
 ) -> dict:
     """Write NAME.npz, the weights by their path as float16, then NAME.json; return the record.
 
-    facts: what was measured, and the `circumstances` of its beginning.
+    facts: what was measured, and the `circumstances`.
     """
     # The states of random generators are no weights.
     weights = {
@@ -78,7 +78,8 @@ def write(path: Path, content: Callable) -> None:
 def circumstances() -> dict:
     """Return where a run takes place, without names of machines, and by which commit's code.
 
-    Call it before the run: others may commit while it lasts.
+    Call it before the training: commits may come while it lasts. A run that was cut off has those
+    of the process that ended it.
     """
     commit = (
         os.environ.get("COMMIT")

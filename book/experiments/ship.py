@@ -28,6 +28,8 @@ def main() -> None:
             folder = ROOT / "_build" / "experiments" / experiment
             if run.record(folder) == record:
                 shutil.copyfile(folder / f"{run.name}.npz", FOLDER / f"{name}.npz")
+            else:
+                print(f"{name}: its run is not in {folder.relative_to(ROOT)}, the weights stay")
             accuracies = [
                 round(1 - twin["history"]["test_error"][-1], 4)
                 for other, twin in runs.items()
