@@ -541,7 +541,9 @@ def _images(images: Any, role: str) -> np.ndarray:
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         raise TypeError(f"{role} images are uint8 or float; received {images.dtype}")
     if images.size == 0:
-        raise ValueError(f"{role} images are one or more; received the shape {images.shape}")
+        raise ValueError(
+            f"{role} images hold at least one image; received the shape {images.shape}"
+        )
     return images
 
 
