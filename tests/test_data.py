@@ -568,6 +568,16 @@ class Command:
         (python2_batch(PHOTOS[:3], [1, 2, 3]), r"shape \(3, 3072\) and uint8"),
         (python2_batch(PHOTOS, [1, 2, 3, 4]), "has a wrong checksum"),
     ],
+    ids=[
+        "cut",
+        "empty",
+        "a list",
+        "no data",
+        "data a list",
+        "labels words",
+        "three images",
+        "other labels",
+    ],
 )
 def test_a_damaged_cifar10_is_named(tiny, content, message):
     folder = tiny / "keras/datasets/cifar-10-batches-py"
@@ -587,7 +597,11 @@ def test_a_batch_that_runs_code_is_refused(tiny):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("content", [ARCHIVE[:3000], b"no archive", b""])
+# ARCHIVE holds the time at which it was packed, so it must not name a test: the workers of xdist
+# have to agree on the names.
+@pytest.mark.parametrize(
+    "content", [ARCHIVE[:3000], b"no archive", b""], ids=["cut", "not packed", "empty"]
+)
 def test_a_damaged_archive_is_named(tiny, content):
     path = tiny / "keras/datasets/cifar-10-batches-py.tar.gz"
     put(path.parent, {path.name: content})
