@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
-from report import circumstances, save, with_earlier
+from report import circumstances, recorded, save
 
 from resnetlib import data, models, recipe, training
 
@@ -36,7 +36,8 @@ def main():
     arguments = parser.parse_args()
     train, test = data.fashion_mnist()
     setting = {"images": len(train), "epochs": EPOCHS, "learning_rate": arguments.rate}
-    report = with_earlier("minis", circumstances() | {"setting": setting})
+    report = circumstances() | {"setting": setting}
+    report["models"] = recorded("minis", report, "setting").get("models", {})
     print(f"{'':<20}{'parameters':>11}{'seconds':>9}{'test accuracy':>15}")
     for name in arguments.models:
         keras.utils.set_random_seed(0)

@@ -30,7 +30,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
-from report import circumstances, save, with_earlier
+from report import circumstances, recorded, save
 
 from resnetlib import models, training
 
@@ -155,7 +155,8 @@ def main():
     parser.add_argument("--models", nargs="+", choices=THEIRS, default=list(THEIRS))
     arguments = parser.parse_args()
     setting = {"batch": BATCH, "size": SIZE, "dtype": "float32", "repeats": arguments.repeats}
-    report = with_earlier("models", circumstances() | {"setting": setting})
+    report = circumstances() | {"setting": setting}
+    report["models"] = recorded("models", report, "setting").get("models", {})
     print(json.dumps({**report["hardware"], **report["versions"], **setting}))
     for name in arguments.models:
         report["models"][name] = measure(name, arguments.repeats)

@@ -22,9 +22,9 @@ def save(name: str, report: dict) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
-def with_earlier(name: str, report: dict) -> dict:
-    """Return the report with the models that an earlier run measured, if all else is the same."""
+def recorded(name: str, report: dict, *keys: str) -> dict:
+    """Return results/NAME.json, or {} if it ran elsewhere, or differs in one of these keys."""
     path = RESULTS / f"{name}.json"
     earlier = json.loads(path.read_text()) if path.exists() else {}
-    same = all(earlier.get(key) == report[key] for key in ("hardware", "versions", "setting"))
-    return report | {"models": earlier["models"] if same else {}}
+    same = all(earlier.get(key) == report[key] for key in ("hardware", "versions", *keys))
+    return earlier if same else {}

@@ -48,7 +48,8 @@ def load_trained(model: keras.Model, dataset: str) -> None:
     """Set the weights of a model of `models.build` to the shipped ones for a data set.
 
     The files hold float16: the accuracy on the cards is that of float32.
-    Errors: ValueError that names what is shipped, or a file with a wrong checksum.
+    Errors: ValueError that names what is shipped, a file with a wrong checksum, or, as for
+    `from_keras_applications`, what does not fit.
     """
     name, cards = f"{model.name}-{dataset}", trained()
     if name not in cards:
@@ -59,17 +60,7 @@ def load_trained(model: keras.Model, dataset: str) -> None:
     with np.load(io.BytesIO(content)) as arrays:
         # The states of dropout's random generators are no weights.
         variables = {v.path: v for v in model.variables if "seed" not in v.path}
-        if variables.keys() != set(arrays):
-            differ = ", ".join(sorted(variables.keys() ^ set(arrays)))
-            raise ValueError(f"{name} was trained with other variables: {differ}")
-        for path, variable in variables.items():
-            if arrays[path].shape != tuple(variable.shape):
-                raise ValueError(
-                    f"{name} has {path!r} in the shape {arrays[path].shape}; "
-                    f"received {tuple(variable.shape)}"
-                )
-        for path, variable in variables.items():
-            variable.assign(arrays[path].astype("float32"))
+        _copy(variables, dict(arrays), lambda array, variable: array.astype("float32"))
 
 
 def from_keras_applications(model: keras.Model, source: keras.Model) -> None:
