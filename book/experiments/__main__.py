@@ -59,13 +59,13 @@ def main() -> None:
 def keep_protocol(plan: Plan, folder: Path) -> None:
     """Write the plan's protocol into the folder; refuse one whose runs followed another."""
     note = folder / "protocol.txt"
-    if note.exists() and note.read_text() != plan.protocol:
-        raise SystemExit(
-            f"{folder} holds runs of another protocol; delete it, or name another --folder"
-        )
     if not note.exists():
         folder.mkdir(parents=True, exist_ok=True)
         note.write_text(plan.protocol)
+    elif note.read_text() != plan.protocol:
+        raise SystemExit(
+            f"{folder} holds runs of another protocol; delete it, or name another --folder"
+        )
 
 
 def run_all(runs: list[Run], folder: Path) -> None:

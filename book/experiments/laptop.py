@@ -9,12 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from book.experiments import shared
-from book.experiments.plans import Run
+from book.experiments.plans import BORDERS, Run
 from resnetlib import training
 from resnetlib.recipe import flip_and_shift
-
-# Pixels that the images of a data set may be shifted by, beside the flips; none for the others.
-BORDERS = {"cifar10": 2}
 
 
 def train(run: Run, folder: Path) -> dict:

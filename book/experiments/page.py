@@ -209,7 +209,6 @@ def step() -> dict[str, str]:
     )
     shown = {kind: alone[kind] for kind in ("Conv2D", "BatchNormalization", "ReLU")}
     assert 0.3 < shown["Conv2D"] / seconds < 0.7  # not "nearly all"
-    assert recorded["share"]["max"] < 0.6
     assert recorded["share"]["median"] < 0.5
     rows = {f"`{kind}`": value for kind, value in shown.items()}
     rows["the rest of the step"] = seconds - sum(shown.values())
