@@ -3,6 +3,7 @@
 import json
 
 import jax
+import keras
 import numpy as np
 import pytest
 
@@ -67,3 +68,17 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_end(finished, tmp_path, caps
     weights = [np.load(where / f"{RUN.name}.npz") for where in (tmp_path, folder)]
     for name in weights[1]:
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
+
+
+def test_flips_average_the_probabilities():
+    """As in `training.evaluate`: the mean of the scores would take class 1."""
+    straight, mirrored = [0.98, 0.0199, 0.0001], [1e-6, 0.4, 0.599999]
+    model = keras.Sequential(
+        [keras.Input((1, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(3, use_bias=False)]
+    )
+    model.layers[-1].set_weights([np.log([straight, mirrored])])
+    errors = engine._compile(RUN, model, None)[1]
+    state = [[v.value for v in model.trainable_variables], [], []]
+    images = np.tile(np.array([[[255], [0]]], np.uint8), (200, 1, 1, 1))
+    for truth, flips, wrong in ((0, False, 0), (0, True, 0), (1, True, 1), (2, True, 1)):
+        assert errors(state, images, np.full(200, truth), flips)[1] == wrong
