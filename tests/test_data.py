@@ -688,8 +688,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         if server.behaviour == "stall":
             server.stop.wait(60)
-        if server.behaviour == "slow":
-            time.sleep(1)
+        if server.behaviour == "until another asks":
+            deadline = time.monotonic() + 25  # the client gives up after 30 seconds of silence
+            while server.requests < 2 and time.monotonic() < deadline:
+                time.sleep(0.02)
         self.wfile.write(content[half:])
 
     def log_message(self, *arguments):
@@ -829,9 +831,9 @@ def test_a_cache_that_cannot_be_written_is_named(tiny):
 
 
 def test_two_processes_filling_the_cache_both_end_with_good_files(tiny, server):
-    server.behaviour = "slow"
+    server.behaviour = "until another asks"
     children = [child(tiny, server) for _ in range(2)]
-    outputs = [process.communicate(timeout=60) for process in children]
+    outputs = [process.communicate(timeout=180) for process in children]
     expected = sha256(PIXELS.tobytes() + LABELS.astype(np.int64).tobytes())
     for process, (out, err) in zip(children, outputs, strict=True):
         assert process.returncode == 0, err

@@ -312,14 +312,8 @@ def test_float64_images_are_cast_and_a_wrong_rank_is_refused():
 
 def test_reading_the_registry_takes_no_keras():
     code = (
-        "import time; start = time.perf_counter(); import resnetlib.models; "
-        "seconds = time.perf_counter() - start; import sys; "
-        "print(seconds, sorted({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)))"
+        "import sys, resnetlib.models; "
+        "print(sorted({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)))"
     )
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        for _ in range(3)
-    ]
-    seconds, loaded = min(run.stdout.split(maxsplit=1) for run in runs)
-    assert loaded.strip() == "[]"
-    assert float(seconds) < 0.1
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

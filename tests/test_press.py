@@ -1,6 +1,7 @@
 """The press decides rightly what to run, and lays out the right tree."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from toy import code, notebook, project, ran, text
 
-from book.press import chapters
+from book.press import chapters, execute
 from book.press.compile import pages_of_contents, whole_site
 from book.press.stage import address, configuration, page_notebook, stage
 
@@ -80,6 +81,38 @@ def test_a_cell_that_is_no_python_is_left_for_the_run(course):
     broken = notebook(CELL, code("%matplotlib inline", name="m"), code("1 +", name="slip"))
     project(root, c01_toy=broken)
     assert chapters.reasons(toy) == ["its code changed"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "runs"),
+    [
+        ([f"RuntimeError: {execute.PORT_TAKEN}", ""], 2),
+        ([f"RuntimeError: {execute.PORT_TAKEN}"] * 2, 2),
+        (["DeadKernelError: Kernel died"], 1),
+    ],
+    ids=["taken once", "taken twice", "killed in a cell"],
+)
+def test_only_a_kernel_that_did_not_start_is_started_again(course, monkeypatch, answers, runs):
+    _, toy, _ = course
+    toy.executed.unlink()
+    said = iter(answers)
+    started = []
+
+    def run_child(command, *_):
+        started.append(command)
+        if answer := next(said):
+            return 1, answer, "before its first cell ended"
+        shutil.copy(*command[3:5])
+        return 0, "", "after cell 2/2"
+
+    monkeypatch.setattr(execute, "run_child", run_child)
+    if answers[-1]:
+        with pytest.raises(execute.ChapterFailed, match=answers[-1]):
+            execute.run_chapter(toy, "quick", 1, print)
+    else:
+        execute.run_chapter(toy, "quick", 1, print)
+    assert len(started) == runs
+    assert toy.executed.exists() == (not answers[-1])
 
 
 def test_unknown_names_list_the_choices(course):

@@ -75,7 +75,7 @@ class Reader:
         self.faults = []
         size = {"width": width, "height": 844}
         self.context = browser.new_context(viewport=size, color_scheme=scheme)
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(60_000)
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.note(f"exception: {error}"))
         self.page.on("console", lambda said: said.type == "error" and self.note(said.text))
@@ -275,13 +275,13 @@ def brightness(page):
 
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])
-def test_colours_follow_the_reader(fresh, width):
+def test_colours_follow_the_reader(fresh, origin, width):
     page = fresh(NOTEBOOKS[0], width, "light")
     assert brightness(page) > 0.9
     page.click("button.theme-switch-button:visible")
     assert brightness(page) < 0.2
     page.click("a.right-next")
-    page.wait_for_load_state()
+    page.wait_for_url(f"{origin}/{PAGES[PAGES.index(NOTEBOOKS[0]) + 1]}.html")
     assert brightness(page) < 0.2, "the choice is forgotten on the next page"
     assert brightness(fresh(NOTEBOOKS[0], width, "dark")) < 0.2, "the system's choice is ignored"
 

@@ -19,6 +19,9 @@ from book.press import chapters
 from book.press.chapters import Chapter
 
 CELL_SECONDS = {"quick": 300, "full": 24 * 3600}
+# What a chapter's process says when its kernel did not start. Two kernels that start at once can
+# draw the same free port, and one of them is too late; the next draw is another.
+PORT_TAKEN = "Kernel died before replying to kernel_info"
 
 
 class ChapterFailed(Exception):
@@ -67,6 +70,9 @@ def run_notebook(source: str, target: str, parameters: dict, cell_seconds: int) 
         kernel_name="python3",
         progress_bar=False,
         execution_timeout=cell_seconds,
+        # On a busy machine an output can come late; without these it is dropped after 4 seconds.
+        iopub_timeout=60,
+        raise_on_iopub_timeout=True,
         cwd=str(Path(source).parent),
     )
     notebook = chapters.read(target)
@@ -129,9 +135,29 @@ def run_chapter(
         json.dumps(chapters.parameters(chapter, profile)), str(CELL_SECONDS.get(profile, 3600)),
     ]  # fmt: skip
     start = time.monotonic()
+    code, said, reached = run_child(command, chapter.root, workers, progress)
+    if code and PORT_TAKEN in said:
+        code, said, reached = run_child(command, chapter.root, workers, progress)
+    seconds = time.monotonic() - start
+    if code:
+        if running.exists():
+            os.replace(running, chapter.failed)
+        how = f"(exit code {code}) {reached}:\n{said[-3000:]}"
+        raise ChapterFailed(explain_failure(chapter, how))
+    notebook = chapters.read(running)
+    notebook.metadata["press"] = {"made_from": made_from, "seconds": round(seconds, 1)}
+    nbformat.write(notebook, running)
+    os.replace(running, chapter.executed)
+    return seconds
+
+
+def run_child(
+    command: list[str], folder: Path, workers: int, progress: Callable[[str], None]
+) -> tuple[int, str, str]:
+    """Run the process of a chapter; its exit code, what it said, and how far it came."""
     process = subprocess.Popen(
         command,
-        cwd=chapter.root,
+        cwd=folder,
         env=child_environment(workers),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -144,17 +170,7 @@ def run_chapter(
             progress(line.strip())
         else:
             said.append(line)
-    seconds = time.monotonic() - start
-    if process.wait() != 0:
-        if running.exists():
-            os.replace(running, chapter.failed)
-        how = f"(exit code {process.returncode}) {reached}:\n{''.join(said)[-3000:]}"
-        raise ChapterFailed(explain_failure(chapter, how))
-    notebook = chapters.read(running)
-    notebook.metadata["press"] = {"made_from": made_from, "seconds": round(seconds, 1)}
-    nbformat.write(notebook, running)
-    os.replace(running, chapter.executed)
-    return seconds
+    return process.wait(), "".join(said), reached
 
 
 def explain_failure(chapter: Chapter, how: str) -> str:
