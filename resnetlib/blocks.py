@@ -26,6 +26,15 @@ BN_EPSILON = 1e-5
 LAST_GAMMA = "zeros"
 
 
+def last_gamma(option: str) -> str:
+    """Return the first gamma of the last batch norm, for a shortcut of this option.
+
+    Option A must start with ones. The channels that it fills up with zeros would get 0 from the
+    branch too, and ReLU passes no gradient at 0: they would stay 0 for ever. Taught in chapter 13.
+    """
+    return "ones" if option == "A" else LAST_GAMMA
+
+
 def conv(
     x: keras.KerasTensor,
     filters: int,

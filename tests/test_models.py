@@ -210,15 +210,40 @@ def test_shortcut_options(option):
     assert ledger(model).trainable == plain + by_hand[option]
 
 
-@pytest.mark.parametrize(("name", "identity"), [("resnet20", True), ("plain20", False)])
-def test_a_residual_block_starts_as_the_identity(name, identity):
-    """With the last gamma at 0 the trunk passes unchanged; a plain block has no such start."""
+@pytest.mark.parametrize(
+    ("name", "option", "identity"),
+    [("resnet20", "B", True), ("resnet20", "A", False), ("plain20", None, False)],
+)
+def test_a_residual_block_starts_as_the_identity(name, option, identity):
+    """With the last gamma at 0 the trunk passes unchanged; the others have no such start."""
     keras.utils.set_random_seed(0)
-    model = models.build(name)
+    model = resnet.build(name, (32, 32, 3), 10, option=option)
     ends = [model.get_layer(layer).output for layer in ("conv1_relu", "conv2_3_relu")]
     images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype("float32")
     before, after = map(ops.convert_to_numpy, keras.Model(model.inputs, ends)(images))
     assert np.allclose(before, after) == identity
+
+
+@pytest.mark.parametrize("option", ["A", "B", "C"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet_mini", "preact_resnet_mini"])
+def test_every_channel_can_learn_from_the_first_step(name, option):
+    """With option A a last gamma of 0 would leave channels at 0, where ReLU has no gradient."""
+    keras.utils.set_random_seed(0)
+    can_learn(resnet.build(name, (32, 32, 3), 10, option=option))
+
+
+def test_every_rescaled_channel_can_learn_from_the_first_step():
+    keras.utils.set_random_seed(0)
+    can_learn(models.build("se_resnet_mini"))
+
+
+def can_learn(model):
+    images = np.random.default_rng(0).uniform(size=(8, *model.input_shape[1:])).astype("float32")
+    slopes = zip(model.trainable_weights, gradients(model, images), strict=True)
+    lasts = {w.path: np.asarray(slope) for w, slope in slopes if w.path.endswith("_b_bn/gamma")}
+    assert len(lasts) >= 3
+    for path, slope in lasts.items():
+        assert slope.all(), f"{(slope == 0).sum()} of {len(slope)} channels of {path} are dead"
 
 
 THEIRS = {

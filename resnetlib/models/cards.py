@@ -228,10 +228,11 @@ for depth, trainable, total, macs in (
         macs=macs,
         stages=_cifar((depth - 2) // 6),
         source=f"{HE_2015}, section 4.2 and table 6",
+        departures=SYMMETRIC,
         min_size=8,
     )
     MODELS |= {
-        f"plain{depth}": _counted(departures=SYMMETRIC, chapter=11),
+        f"plain{depth}": _counted(chapter=11),
         f"resnet{depth}": _counted(),
         f"preact_resnet{depth}": _counted(
             source=f"{HE_2016}, figure 4e and appendix",
@@ -318,7 +319,7 @@ MODELS |= {
         macs=40_553_056,
         stages=_cifar(3),
         source=f"{HU_2018}, figure 3, in the network of {HE_2015}, section 4.2",
-        departures=f"{SYMMETRIC} {ZERO_GAMMA} {SE_BIASES}",
+        departures=f"{SYMMETRIC} {SE_BIASES}",
         min_size=8,
     ),
     # resnet50 plus 2,530,992, of which 16,048 are biases.

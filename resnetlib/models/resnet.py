@@ -19,6 +19,7 @@ from resnetlib.blocks import (
     classifier,
     conv,
     conv_bn_relu,
+    last_gamma,
     relu,
     shortcut,
 )
@@ -70,7 +71,7 @@ def residual(
     branch: Callable = basic_branch,
 ) -> keras.KerasTensor:
     """Return the block of a branch and a shortcut (fig. 5: left with basic_branch)."""
-    y = branch(x, filters, strides, name=name)
+    y = branch(x, filters, strides, name=name, gamma=last_gamma(option))
     return add_shortcut(x, y, strides, name=name, option=option)
 
 

@@ -40,11 +40,13 @@ def se_branch(
     strides: int,
     *,
     name: str,
+    gamma: str = LAST_GAMMA,
     branch: Callable = basic_branch,
     ratio: int = 16,
 ) -> keras.KerasTensor:
     """Return a branch rescaled before the addition (fig. 3)."""
-    return squeeze_excite(branch(x, filters, strides, name=name), ratio, name=name)
+    y = branch(x, filters, strides, name=name, gamma=gamma)
+    return squeeze_excite(y, ratio, name=name)
 
 
 def se_inception(
