@@ -197,7 +197,10 @@ def add_shortcut(
     name: str,
     option: str = "B",
 ) -> keras.KerasTensor:
-    """Return relu(y + shortcut of x): the residual block's end (He et al. 2015, eq. 1 and 2)."""
+    """Return relu(y + shortcut of x): the residual block's end (He et al. 2015, eq. 1 and 2).
+
+    The branch y ends with a gamma that starts at `last_gamma(option)`.
+    """
     x = shortcut(x, y.shape[-1], strides, name=name, option=option)
     return relu(layers.Add(name=f"{name}_add")([y, x]), name=name)
 

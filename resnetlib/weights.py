@@ -38,7 +38,8 @@ TORCH_VARIABLE = {
 def trained() -> dict[str, dict]:
     """Return the cards of the shipped weights, by "network-dataset".
 
-    A card tells network, dataset, recipe and epochs, the seed, the accuracy on the full test set
+    A card tells network, dataset, recipe and epochs, the seed, how the last gamma of each block
+    started (None: as `models.build` starts it), the accuracy on the full test set
     (test_accuracy, and that of the other seeds), the commit, the hardware and the file's SHA-256.
     """
     return json.loads((resources.files("resnetlib") / "_data/weights/cards.json").read_text())

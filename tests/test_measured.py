@@ -66,7 +66,7 @@ SPOILT = {
     "lineage": ("lineage", last_error(0.2, network="lenet_mini")),
     "degradation": ("degradation", last_error(0.05, "train", network="plain56")),
     "gradients": ("degradation", gone_gradients),
-    "ablations": ("ablations", last_error(0.2, option="A")),
+    "ablations": ("ablations", last_error(0.2, option="B")),
     "training_size": ("training_size", last_error(0.01, images=300)),
 }
 

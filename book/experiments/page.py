@@ -9,6 +9,8 @@ the page again and compares: it cannot go stale.
 import json
 import statistics
 from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 
@@ -16,12 +18,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from resnetlib import plots
 
 ROOT = Path(__file__).resolve().parents[2]
+NORM = ("gamma", "beta")
 LABELS = {
     "lenet_mini": "LeNet",
     "alexnet_mini": "AlexNet",
@@ -38,10 +42,9 @@ LABELS = {
 def write(folder: Path) -> None:
     """Write measured.md and its pictures into a folder."""
     plots.use_style()
-    values = (
-        speed(folder) | step() | lineage(folder) | degradation(folder) | gradients(folder)
-        | ablations(folder) | training_size(folder) | trained_weights()
-    )  # fmt: skip
+    values = step() | trained_weights()
+    for section in (speed, lineage, degradation, gradients, ablations, training_size):
+        values |= section(folder)
     template = Template(Path(__file__).with_name("measured.template.md").read_text("utf-8"))
     if unused := values.keys() - set(template.get_identifiers()):
         raise ValueError(f"measured.template.md does not use {', '.join(sorted(unused))}")
@@ -87,7 +90,9 @@ def percent(value: float) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Write the median in percent, the smallest and the largest value."""
+    """Write the median in percent, the smallest and the largest value; of one value, itself."""
+    if len(values) == 1:
+        return percent(values[0])
     worst, best = (100 * end(values) for end in (min, max))
     return tight(f"{percent(statistics.median(values))} ({worst:.1f} to {best:.1f})")
 
@@ -242,7 +247,7 @@ def lineage(folder: Path) -> dict[str, str]:
         ax.plot([seconds] * 2, [min(reached), max(reached)], "-", color="0.5", zorder=1)
         ax.plot(seconds, 100 * accuracy[name], "o", color="C0")
         # Where there is room for its label.
-        place = {"preact_resnet_mini": (0, 10), "plain_mini": (-24, -4), "resnet_mini": (-32, -4)}
+        place = {"preact_resnet_mini": (0, 10), "plain_mini": (-24, -4), "resnet_mini": (0, -18)}
         ax.annotate(
             LABELS[name],
             (seconds, 100 * accuracy[name]),
@@ -259,20 +264,27 @@ def lineage(folder: Path) -> dict[str, str]:
     assert 3 * max(run["seconds"] for run in lenet) < min(run["seconds"] for run in alexnet)
     assert min(last(lenet)) > max(last(alexnet))
     assert min(accuracy, key=accuracy.get) == "alexnet_mini"
-    assert {*sorted(accuracy, key=accuracy.get)[-2:]} == {"plain_mini", "preact_resnet_mini"}
+    best = {"plain_mini", "resnet_mini", "preact_resnet_mini"}
+    assert {*sorted(accuracy, key=accuracy.get)[-3:]} == best
     assert {run["epochs"] for run in recorded["runs"]} == {3}
-    assert min(last(plain)) > max(last(families["resnet_mini"]))
+    lead = accuracy["plain_mini"] - accuracy["resnet_mini"]
+    assert abs(lead) < max(last(plain)) - min(last(plain))
     assert ratios["seconds"] > 2 * ratios["parameters"]
+    # The same network, but for the first value of its gammas, trained on the day of the others.
+    before = select(results("ablations")["runs"], network="resnet_mini", option="A")
+    slower = median(families["resnet_mini"], "seconds") / median(before, "seconds")
+    assert slower > 1.2
     alt = f"""Test accuracy over training time for nine small networks. LeNet is quickest and has
         {percent(accuracy["lenet_mini"])}; AlexNet is lowest with
-        {percent(accuracy["alexnet_mini"])}; the plain network and the pre-activation ResNet are
-        highest with about {percent(accuracy["plain_mini"])}."""
+        {percent(accuracy["alexnet_mini"])}; the plain network, the ResNet and the pre-activation
+        ResNet are highest with about {percent(accuracy["plain_mini"])}."""
     return {
         "lineage_picture": picture(drawing, "lineage", folder, alt),
         "lineage_table": table(*rows),
         "lineage_parameters": f"{plain[0]['parameters']:,}",
         "lineage_parameter_ratio": f"{ratios['parameters']:.1f}",
         "lineage_time_ratio": f"{ratios['seconds']:.1f}",
+        "lineage_slower": f"{slower:.1f}",
         "lineage_how": how_recorded(recorded),
     }
 
@@ -362,15 +374,17 @@ def gradients(folder: Path) -> dict[str, str]:
 def ablations(folder: Path) -> dict[str, str]:
     """Say what two small choices in a residual block matter."""
     recorded, base = results("ablations"), results("lineage")["runs"]
+    zeros = partial(select, recorded["runs"], last_gamma="zeros")
     variants = {
         "no shortcut": select(base, network="plain_mini"),
-        "shortcut A, last γ starts at 1": select(recorded["runs"], option="A", last_gamma="ones"),
-        "shortcut B, last γ starts at 0": select(recorded["runs"], option="B", last_gamma="zeros"),
-        "shortcut A, last γ starts at 0": select(base, network="resnet_mini"),
-        "the same, with squeeze-and-excitation": select(base, network="se_resnet_mini"),
+        "A, γ starts at 1": select(base, network="resnet_mini"),
+        "A, γ starts at 0": zeros(network="resnet_mini", option="A"),
+        "B, γ starts at 0": zeros(network="resnet_mini", option="B"),
+        "A with SE, γ starts at 1": select(base, network="se_resnet_mini"),
+        "A with SE, γ starts at 0": zeros(network="se_resnet_mini"),
     }
     accuracies = {name: last(runs) for name, runs in variants.items()}
-    drawing, (ax,) = axes("test accuracy, %", "", height=3)
+    drawing, (ax,) = axes("test accuracy, %", "", height=3.2)
     for place, reached in enumerate(accuracies.values()):
         ax.plot([100 * value for value in reached], [place] * len(reached), "o", color="C0")
         middle = 100 * statistics.median(reached)
@@ -378,59 +392,86 @@ def ablations(folder: Path) -> dict[str, str]:
     ax.set_yticks(range(len(variants)), variants)
     ax.margins(y=0.15)
     ax.invert_yaxis()
-    none, one, projected, zero, squeezed = accuracies.values()
-    gain = statistics.median(squeezed) - statistics.median(zero)
-    assert min(*one, *projected) > max(zero)
-    assert 0 < gain < max(squeezed) - min(squeezed)
+    none, one, zero, projected, squeezed, squeezed_zero = accuracies.values()
+    gain = statistics.median(squeezed) - statistics.median(one)
+    assert min(*none, *one, *projected) > max(zero)
+    assert abs(gain) < max(squeezed) - min(squeezed)
     assert abs(statistics.median(one) - statistics.median(none)) < max(none) - min(none)
+    assert statistics.median(squeezed_zero) > max(zero)
     alt = f"""Three trainings of each variant. Without shortcuts the network reaches {spread(none)}.
-        With shortcuts of option A it reaches {spread(one)} if the last gamma starts at one,
-        {spread(zero)} if it starts at zero, and {spread(squeezed)} if squeeze-and-excitation is
-        added. With option B and zero it is {spread(projected)}."""
+        With shortcuts of option A it reaches {spread(one)} if the last gamma starts at one, and
+        {spread(zero)} if it starts at zero; with option B and zero {spread(projected)}. With
+        squeeze-and-excitation and option A it is {spread(squeezed)} and
+        {spread(squeezed_zero)}."""
     rows = ((name, spread(reached)) for name, reached in accuracies.items())
+    dead, channels = dead_channels("resnet20")
+    assert (dead, channels) == (48, 64)  # "uses a quarter of them"
+    assert dead_channels("se_resnet20")[0] == 0
+    cifar, cifar_squeezed = (
+        last(select(results("cifar_by_fit")["runs"], network=name, last_gamma="zeros"))
+        for name in ("resnet20", "se_resnet20")
+    )
+    assert len(cifar) == len(cifar_squeezed) == 1  # "one training each"
+    assert cifar_squeezed > cifar
     return {
         "ablations_picture": picture(drawing, "ablations", folder, alt),
-        "ablations_table": table(("`resnet_mini`", "test accuracy"), *rows),
-        "squeeze_gain": f"{100 * gain:.1f}",
+        "ablations_table": table(("`resnet_mini`, its shortcut", "test accuracy"), *rows),
+        "ablations_cost": f"{100 * (statistics.median(one) - statistics.median(zero)):.1f}",
+        "ablations_dead": str(dead),
+        "ablations_channels": str(channels),
+        "ablations_cifar": spread(cifar),
+        "ablations_cifar_squeezed": spread(cifar_squeezed),
+        "squeeze_gain": f"{100 * abs(gain):.1f}",
         "ablations_how": how_recorded(recorded),
     }
+
+
+def dead_channels(network: str) -> tuple[int, int]:
+    """Return how many channels of a shipped network's last stage are 0, and how many it has."""
+    path = ROOT / "resnetlib" / "_data" / "weights" / f"{network}-cifar10.npz"
+    with np.load(path) as arrays:
+        gammas = [arrays[f"conv4_{block}_b_bn/{name}"] for block in (1, 2, 3) for name in NORM]
+    return int((~np.any(gammas, axis=0)).sum()), len(gammas[0])
 
 
 def training_size(folder: Path) -> dict[str, str]:
     """Say what more training images buy."""
     recorded = results("training_size")
-    runs = [
-        *select(recorded["runs"], seed=0),
-        *select(results("lineage")["runs"], network="resnet_mini", seed=0),
-    ]
-    sizes = [run["images"] or 60_000 for run in runs]
-    train, test = ([1 - value for value in last(runs, of)] for of in ("train", "test"))
+    all_of_them = select(results("ablations")["runs"], network="resnet_mini", option="A")
+    runs = [*recorded["runs"], *all_of_them]
+    sizes = sorted({run["images"] for run in runs} - {0})
+    by_size = {size: select(runs, images=size) for size in sizes} | {60_000: select(runs, images=0)}
+    train, test = (
+        {size: [1 - value for value in last(of, measure)] for size, of in by_size.items()}
+        for measure in ("train", "test")
+    )
     drawing, (ax,) = axes("different training images", "error, %")
     for errors, style, label in ((train, "o-", "training"), (test, "s--", "test")):
-        ax.plot(sizes, [100 * error for error in errors], style, label=label)
+        middle = [100 * statistics.median(values) for values in errors.values()]
+        (line,) = ax.plot([*errors], middle, style, label=label)
+        for size, values in errors.items():
+            ax.plot([size] * 2, [100 * min(values), 100 * max(values)], color=line.get_color())
     ax.set(xscale="log", ylim=(0, None))
-    ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    ax.set_xticks([*by_size], [f"{size:,}" for size in by_size])
     ax.xaxis.minorticks_off()
     ax.legend()
-    by_heart = sum(error == 0 for error in train) - 1
-    gaps = [new - shown for shown, new in zip(train, test, strict=True)]
-    assert not any(train[: by_heart + 1])
-    assert test == sorted(test, reverse=True)
+    by_heart = max(size for size, errors in train.items() if not any(errors))
+    shown, new = ([statistics.median(of) for of in errors.values()] for errors in (train, test))
+    gaps = [unseen - seen for seen, unseen in zip(shown, new, strict=True)]
+    assert not any(error for size in by_size if size <= by_heart for error in train[size])
+    assert {len(test[size]) for size in sizes} == {1}
+    assert all(min(few) > max(more) for few, more in pairwise(test.values()))
     assert gaps == sorted(gaps, reverse=True)
-    alt = f"""Test error falls from {percent(test[0])} with {sizes[0]:,} different images to
-        {percent(test[-1])} with {sizes[-1]:,}; training error rises from 0 to
-        {percent(train[-1])}."""
-    rows = (
-        (f"{size:,}", percent(shown), percent(new))
-        for size, shown, new in zip(sizes, train, test, strict=True)
-    )
+    alt = f"""Test error falls from {percent(new[0])} with {sizes[0]:,} different images to
+        {percent(new[-1])} with 60,000; training error rises from 0 to {percent(shown[-1])}."""
+    rows = ((f"{size:,}", spread(train[size]), spread(test[size])) for size in by_size)
     return {
         "training_size_picture": picture(drawing, "training_size", folder, alt),
         "training_size_table": table(("different images", "training error", "test error"), *rows),
-        "learned_by_heart": f"{sizes[by_heart]:,}",
-        "learned_by_heart_error": percent(test[by_heart]),
+        "learned_by_heart": f"{by_heart:,}",
+        "learned_by_heart_error": percent(statistics.median(test[by_heart])),
         "last_gap": f"{100 * gaps[-1]:.1f}",
-        "last_doubling": f"{100 * (test[-2] - test[-1]):.1f}",
+        "last_doubling": f"{100 * (new[-2] - new[-1]):.1f}",
         "training_size_how": how_recorded(recorded),
     }
 

@@ -113,13 +113,20 @@ PLANS = {
     "cifar_resnets": Plan(
         "How accurate are the small residual networks of the paper, and their relatives?",
         CIFAR + SGD + "60 epochs.",
-        tuple(
-            Run(network, "cifar10", "sgd_one_cycle", 60, seed)
-            for seed in SEEDS
-            for network in (
-                *("resnet20", "se_resnet20", "preact_resnet20"),
-                *("resnet56", "preact_resnet56", "resnet32", "resnet44"),
-            )
+        (
+            *(
+                Run(network, "cifar10", "sgd_one_cycle", 60, seed)
+                for seed in SEEDS
+                for network in (
+                    *("resnet20", "se_resnet20", "preact_resnet20"),
+                    *("resnet56", "preact_resnet56", "resnet32", "resnet44"),
+                )
+            ),
+            # As it once started.
+            *(
+                Run("resnet20", "cifar10", "sgd_one_cycle", 60, seed, last_gamma="zeros")
+                for seed in SEEDS
+            ),
         ),
     ),
     "cifar_by_fit": Plan(
@@ -127,10 +134,17 @@ PLANS = {
         "CIFAR-10: 50,000 training images, 10,000 test images. "
         + BY_FIT.format(f" and shifted by up to {BORDERS['cifar10']} pixels")
         + "24 epochs; no value was tuned for them.",
-        tuple(
-            Run(network, "cifar10", FIT, 24, seed)
-            for seed in SEEDS
-            for network in ("resnet20", "se_resnet20", "preact_resnet20")
+        (
+            *(
+                Run(network, "cifar10", FIT, 24, seed)
+                for seed in SEEDS
+                for network in ("resnet20", "se_resnet20", "preact_resnet20")
+            ),
+            # How the library once started them: see page.ablations.
+            *(
+                Run(network, "cifar10", FIT, 24, 0, last_gamma="zeros")
+                for network in ("resnet20", "se_resnet20")
+            ),
         ),
     ),
     "lineage": Plan(
@@ -148,22 +162,24 @@ PLANS = {
     ),
     "ablations": Plan(
         "What do the shortcut's option and the first value of the last gamma matter?",
-        FASHION + "3 epochs, as in `lineage`, whose plain_mini, resnet_mini (option A, gamma 0), "
-        "preact_resnet_mini and se_resnet_mini belong beside these. Option C is B here: each block "
-        "changes the shape.",
+        FASHION + "3 epochs, as in `lineage`, whose plain_mini, resnet_mini and se_resnet_mini "
+        "(option A, gamma 1) belong beside these. Option C is B here: each block changes shape.",
         tuple(
-            Run("resnet_mini", "fashion_mnist", FIT, 3, seed, option=option, last_gamma=gamma)
+            Run(network, "fashion_mnist", FIT, 3, seed, option=option, last_gamma="zeros")
             for seed in SEEDS
-            for option, gamma in (("A", "ones"), ("B", "zeros"))
+            for network, option in (
+                *(("resnet_mini", "A"), ("resnet_mini", "B")),
+                ("se_resnet_mini", None),
+            )
         ),
     ),
     "training_size": Plan(
         "How many training images does an accuracy cost?",
-        FASHION + "Each run takes as many steps as 3 epochs of all 60,000 images; `lineage` has "
+        FASHION + "Each run takes as many steps as 3 epochs of all 60,000 images; `ablations` has "
         "the run with all of them.",
+        # Started as the library once started them: see page.ablations.
         tuple(
-            Run("resnet_mini", "fashion_mnist", FIT, 3, seed, images=images)
-            for seed in SEEDS
+            Run("resnet_mini", "fashion_mnist", FIT, 3, 0, last_gamma="zeros", images=images)
             for images in (300, 1_000, 3_000, 10_000, 30_000)
         ),
     ),

@@ -6,23 +6,29 @@ not in _build/experiments stay as they are; their cards learn of new seeds.
 
 import hashlib
 import json
+import re
 import shutil
+from dataclasses import replace
 
 from book.experiments.__main__ import ROOT, recorded
 from book.experiments.plans import PLANS
 
-# Of each experiment the networks that are shipped; None stands for all.
-SHIPPED = {"cifar_resnets": ("resnet20", "se_resnet20"), "lineage": None}
+# Of each experiment the runs that are shipped, as a regular expression for their names.
+SHIPPED = {
+    "cifar_resnets": "resnet20-zeros-.*-seed0",
+    "cifar_by_fit": "se_resnet20-zeros-.*-seed0",
+    "lineage": ".*-seed0",
+}
 FOLDER = ROOT / "resnetlib" / "_data" / "weights"
 
 
 def main() -> None:
     """Copy the arrays of new runs, and write the cards of all."""
     cards = {}
-    for experiment, networks in SHIPPED.items():
+    for experiment, pattern in SHIPPED.items():
         runs = recorded(experiment, PLANS[experiment])
         for run, record in runs.items():
-            if run.seed or (networks and run.network not in networks):
+            if not re.fullmatch(pattern, run.name):
                 continue
             name = f"{run.network}-{run.dataset}"
             folder = ROOT / "_build" / "experiments" / experiment
@@ -33,12 +39,13 @@ def main() -> None:
             accuracies = [
                 round(1 - twin["history"]["test_error"][-1], 4)
                 for other, twin in runs.items()
-                if other.network == run.network
+                if replace(other, seed=0) == run
             ]
             cards[name] = {
                 "network": run.network,
                 "dataset": run.dataset,
                 "recipe": run.recipe,
+                "last_gamma": run.last_gamma,
                 "protocol": PLANS[experiment].protocol,
                 "epochs": run.epochs,
                 "seed": 0,

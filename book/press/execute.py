@@ -210,6 +210,9 @@ def run(selected: list[Chapter], profile: str = "quick", workers: int | None = N
             waiting.append(chapter)
     if not waiting:
         return True
+    # Its first import on a machine lists the fonts, and says so in the outputs where that is slow.
+    import matplotlib.font_manager  # noqa: F401
+
     workers = min(len(waiting), workers or os.cpu_count() or 1)
     failures, started = [], time.monotonic()
     with Board(console, len(waiting)) as board, ThreadPoolExecutor(workers) as pool:
