@@ -247,7 +247,12 @@ def lineage(folder: Path) -> dict[str, str]:
         ax.plot([seconds] * 2, [min(reached), max(reached)], "-", color="0.5", zorder=1)
         ax.plot(seconds, 100 * accuracy[name], "o", color="C0")
         # Where there is room for its label.
-        place = {"preact_resnet_mini": (0, 10), "plain_mini": (-24, -4), "resnet_mini": (0, -18)}
+        place = {
+            "preact_resnet_mini": (0, 10),
+            "plain_mini": (-24, -4),
+            "resnet_mini": (0, 12),
+            "se_resnet_mini": (-38, -7),
+        }
         ax.annotate(
             LABELS[name],
             (seconds, 100 * accuracy[name]),
