@@ -25,7 +25,7 @@ CASES = [  # images, height, width, channels, kernel size, filters, strides
     (1, 112, 112, 3, 7, 64, 2),
 ]
 LOOP_RUNS, RUNS, IMPORT_RUNS = 3, 15, 5
-MODULES = ["numpy", "resnetlib", "resnetlib.numpy_ops", "keras"]
+MODULES = ["numpy", "resnetlib", "resnetlib.numpy_ops", "resnetlib.models", "keras"]
 
 
 def run_seconds(function, runs):

@@ -25,7 +25,6 @@ from matplotlib.figure import Figure
 from resnetlib import plots
 
 ROOT = Path(__file__).resolve().parents[2]
-NORM = ("gamma", "beta")
 LABELS = {
     "lenet_mini": "LeNet",
     "alexnet_mini": "AlexNet",
@@ -82,6 +81,16 @@ def last(runs: Sequence[dict], measure: str = "test") -> list[float]:
 def median(runs: Sequence[dict], key: str) -> float:
     """Return the median of one value of the runs."""
     return statistics.median(run[key] for run in runs)
+
+
+def lead(values: Sequence[float], others: Sequence[float]) -> float:
+    """Return the median of the values less that of the others."""
+    return statistics.median(values) - statistics.median(others)
+
+
+def alike(values: Sequence[float], others: Sequence[float]) -> bool:
+    """Return whether the medians differ by less than the values do among themselves."""
+    return abs(lead(values, others)) < max(values) - min(values)
 
 
 def percent(value: float) -> str:
@@ -272,8 +281,7 @@ def lineage(folder: Path) -> dict[str, str]:
     best = {"plain_mini", "resnet_mini", "preact_resnet_mini"}
     assert {*sorted(accuracy, key=accuracy.get)[-3:]} == best
     assert {run["epochs"] for run in recorded["runs"]} == {3}
-    lead = accuracy["plain_mini"] - accuracy["resnet_mini"]
-    assert abs(lead) < max(last(plain)) - min(last(plain))
+    assert alike(last(plain), last(families["resnet_mini"]))
     assert ratios["seconds"] > 2 * ratios["parameters"]
     # The same network, but for the first value of its gammas, trained on the day of the others.
     before = select(results("ablations")["runs"], network="resnet_mini", option="A")
@@ -398,10 +406,10 @@ def ablations(folder: Path) -> dict[str, str]:
     ax.margins(y=0.15)
     ax.invert_yaxis()
     none, one, zero, projected, squeezed, squeezed_zero = accuracies.values()
-    gain = statistics.median(squeezed) - statistics.median(one)
     assert min(*none, *one, *projected) > max(zero)
-    assert abs(gain) < max(squeezed) - min(squeezed)
-    assert abs(statistics.median(one) - statistics.median(none)) < max(none) - min(none)
+    assert alike(projected, one)
+    assert alike(squeezed, one)
+    assert alike(none, one)
     assert statistics.median(squeezed_zero) > max(zero)
     alt = f"""Three trainings of each variant. Without shortcuts the network reaches {spread(none)}.
         With shortcuts of option A it reaches {spread(one)} if the last gamma starts at one, and
@@ -421,12 +429,12 @@ def ablations(folder: Path) -> dict[str, str]:
     return {
         "ablations_picture": picture(drawing, "ablations", folder, alt),
         "ablations_table": table(("`resnet_mini`, its shortcut", "test accuracy"), *rows),
-        "ablations_cost": f"{100 * (statistics.median(one) - statistics.median(zero)):.1f}",
+        "ablations_cost": f"{100 * lead(one, zero):.1f}",
         "ablations_dead": str(dead),
         "ablations_channels": str(channels),
         "ablations_cifar": spread(cifar),
         "ablations_cifar_squeezed": spread(cifar_squeezed),
-        "squeeze_gain": f"{100 * abs(gain):.1f}",
+        "squeeze_gain": f"{100 * abs(lead(squeezed, one)):.1f}",
         "ablations_how": how_recorded(recorded),
     }
 
@@ -435,8 +443,12 @@ def dead_channels(network: str) -> tuple[int, int]:
     """Return how many channels of a shipped network's last stage are 0, and how many it has."""
     path = ROOT / "resnetlib" / "_data" / "weights" / f"{network}-cifar10.npz"
     with np.load(path) as arrays:
-        gammas = [arrays[f"conv4_{block}_b_bn/{name}"] for block in (1, 2, 3) for name in NORM]
-    return int((~np.any(gammas, axis=0)).sum()), len(gammas[0])
+        norms = [
+            arrays[f"conv4_{block}_b_bn/{name}"]
+            for block in (1, 2, 3)
+            for name in ("gamma", "beta")
+        ]
+    return int((~np.any(norms, axis=0)).sum()), len(norms[0])
 
 
 def training_size(folder: Path) -> dict[str, str]:
@@ -445,7 +457,7 @@ def training_size(folder: Path) -> dict[str, str]:
     all_of_them = select(results("ablations")["runs"], network="resnet_mini", option="A")
     runs = [*recorded["runs"], *all_of_them]
     sizes = sorted({run["images"] for run in runs} - {0})
-    by_size = {size: select(runs, images=size) for size in sizes} | {60_000: select(runs, images=0)}
+    by_size = {size: select(runs, images=size) for size in sizes} | {60_000: all_of_them}
     train, test = (
         {size: [1 - value for value in last(of, measure)] for size, of in by_size.items()}
         for measure in ("train", "test")

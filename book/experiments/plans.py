@@ -168,7 +168,8 @@ PLANS = {
             Run(network, "fashion_mnist", FIT, 3, seed, option=option, last_gamma="zeros")
             for seed in SEEDS
             for network, option in (
-                *(("resnet_mini", "A"), ("resnet_mini", "B")),
+                ("resnet_mini", "A"),
+                ("resnet_mini", "B"),
                 ("se_resnet_mini", None),
             )
         ),

@@ -135,9 +135,10 @@ def run_chapter(
         json.dumps(chapters.parameters(chapter, profile)), str(CELL_SECONDS.get(profile, 3600)),
     ]  # fmt: skip
     start = time.monotonic()
-    code, said, reached = run_child(command, chapter.root, workers, progress)
-    if code and PORT_TAKEN in said:
+    for _ in range(2):
         code, said, reached = run_child(command, chapter.root, workers, progress)
+        if not code or PORT_TAKEN not in said:
+            break
     seconds = time.monotonic() - start
     if code:
         if running.exists():
@@ -210,7 +211,7 @@ def run(selected: list[Chapter], profile: str = "quick", workers: int | None = N
             waiting.append(chapter)
     if not waiting:
         return True
-    # Its first import on a machine lists the fonts, and says so in the outputs where that is slow.
+    # Matplotlib's first import on a machine lists the fonts; a slow one would say so in an output.
     import matplotlib.font_manager  # noqa: F401
 
     workers = min(len(waiting), workers or os.cpu_count() or 1)
