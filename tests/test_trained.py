@@ -89,6 +89,12 @@ def test_results_are_whole_and_those_of_the_plan(path):
         assert (run["parameters"] == models.MODELS[run["network"]].total) != more
 
 
+def test_no_run_stands_under_two_names():
+    runs = [run for path in RESULTS for run in json.loads(path.read_text())["runs"]]
+    histories = [json.dumps(run["history"]) for run in runs]
+    assert len(set(histories)) == len(histories)
+
+
 @pytest.mark.parametrize("name", CARDS)
 def test_weights_keep_what_their_card_says(name):
     """The embedded sample may miss the full test set's accuracy by four standard errors."""
