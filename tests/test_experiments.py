@@ -50,6 +50,20 @@ def test_a_run_leaves_its_record_and_its_weights(tmp_path, monkeypatch):
     assert laptop.train(RUN, tmp_path) == json.loads(json.dumps(record))
 
 
+def test_a_channel_is_dead_where_no_block_adds_to_it():
+    weights = {
+        "conv2_1_b_bn/gamma": [0, 0, 1, 0],
+        "conv2_1_b_bn/beta": [0, 0, 0, -1],
+        "conv2_2_b_bn/gamma": [0, 2, 0, 0],
+        "conv2_2_b_bn/beta": [0, 0, 0, 0],
+        "conv2_2_a_bn/gamma": [1, 1, 1, 1],
+        "conv3_1_b_bn/gamma": [3, 3],
+        "conv3_1_b_bn/beta": [0, 0],
+        "conv2_1_b_bn/moving_mean": [1, 1, 1, 1],
+    }
+    assert shared.dead_channels(weights) == {"conv2": (1, 4), "conv3": (0, 2)}
+
+
 def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path):
     whole = laptop.train(RUN, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:

@@ -16,6 +16,7 @@ SETS = {"cifar10": data.cifar10, "fashion_mnist": data.fashion_mnist}
 RESULTS = sorted((ROOT / "book" / "results").glob("*.json"))
 
 errors = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}}
+counts = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 2}
 losses = {"type": "array", "items": {"type": "number", "minimum": 0}}
 SCHEMA = {
     "type": "object",
@@ -56,6 +57,7 @@ SCHEMA = {
                     },
                     "test_error_with_flips": {"type": "number", "minimum": 0, "maximum": 1},
                     "gradient_norms": {"type": "object"},
+                    "dead_channels": {"type": "object", "additionalProperties": counts},
                     "seconds": {"type": "number", "exclusiveMinimum": 0},
                     "peak_megabytes": {"type": "integer", "exclusiveMinimum": 0},
                     "hardware": {"type": "string", "pattern": "^[^/]+$"},

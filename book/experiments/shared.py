@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -61,10 +62,24 @@ def keep(
         for variable, array in zip(variables, arrays, strict=True)
         if "seed" not in variable.path
     }
-    record = {**asdict(run), **facts}
+    record = {**asdict(run), **facts, "dead_channels": dead_channels(weights)}
     write(folder / f"{run.name}.npz", lambda file: np.savez(file, **weights))
     write(folder / f"{run.name}.json", lambda file: file.write(json.dumps(record).encode()))
     return record
+
+
+def dead_channels(weights: dict[str, np.ndarray]) -> dict[str, tuple[int, int]]:
+    """Return of each stage how many channels no block's branch adds to, and how many it has.
+
+    There gamma and beta of the last batch norm are 0 in all its blocks. Stages without are left
+    out.
+    """
+    stages = {}
+    for path, array in weights.items():
+        if last := re.fullmatch(r"(conv\d+)_\d+_b_bn/(gamma|beta)", path):
+            stages.setdefault(last[1], []).append(array)
+    dead = {stage: int((~np.any(arrays, axis=0)).sum()) for stage, arrays in stages.items()}
+    return {stage: (dead[stage], len(stages[stage][0])) for stage in stages}
 
 
 def write(path: Path, content: Callable) -> None:
