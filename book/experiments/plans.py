@@ -102,7 +102,7 @@ PLANS = {
         "Does a deeper plain network train worse, and does a shortcut cure it?",
         CIFAR
         + "SGD with momentum 0.9, weight decay 1e-4, a rate of 0.1, divided by 10 after half and "
-        "three quarters of 30 epochs (He et al. 2015: of 164). Every gamma starts at 1, as there.",
+        "three quarters of 30 epochs (He et al. 2015: of 164). Every gamma starts at 1.",
         tuple(
             Run(network, "cifar10", "paper", 30, seed, last_gamma=gamma, probe=(0, 1, 15, 29))
             for seed in SEEDS
@@ -176,11 +176,11 @@ PLANS = {
     ),
     "training_size": Plan(
         "How many training images does an accuracy cost?",
-        FASHION + "Each run takes as many steps as 3 epochs of all 60,000 images; `ablations` has "
-        "the run with all of them.",
-        # Started as the library once started them: see page.ablations.
+        FASHION + "Each run takes as many steps as 3 epochs of all 60,000 images; `lineage` has "
+        "the runs with all of them.",
         tuple(
-            Run("resnet_mini", "fashion_mnist", FIT, 3, 0, last_gamma="zeros", images=images)
+            Run("resnet_mini", "fashion_mnist", FIT, 3, seed, images=images)
+            for seed in SEEDS
             for images in (300, 1_000, 3_000, 10_000, 30_000)
         ),
     ),
