@@ -41,6 +41,7 @@ from report import RESULTS, circumstances, recorded, save
 
 from resnetlib import data, training
 from resnetlib.blocks import conv_bn_relu
+from resnetlib.ledger import ledger
 from resnetlib.models import resnet
 from resnetlib.recipe import flip_and_shift
 
@@ -119,6 +120,7 @@ def train_ours(name, seed, train, test, pace):
         "accuracy": round(training.evaluate(model, test)["accuracy"], 4),
         "accuracy_with_flips": round(training.evaluate(model, test, flips=True)["accuracy"], 4),
         "parameters": model.count_params(),
+        "multiply_accumulates": ledger(model).macs,
     }
     unfinished.unlink()
     return record
@@ -202,7 +204,11 @@ def train_chapter4(seed, train, test, most_epochs, done, keep):
         print(f"chapter4  epoch {len(epochs):2}  {spent:7.1f} s  {accuracy:.4f}", flush=True)
         # The record says which network it goes on with: the old one until the new one is whole.
         model.save(chapter4_after(len(epochs)))
-        keep({"seed": seed, "epochs": epochs, "parameters": model.count_params()})
+        size = {
+            "parameters": model.count_params(),
+            "multiply_accumulates": ledger(model).macs,
+        }
+        keep({"seed": seed, "epochs": epochs, **size})
         chapter4_after(len(epochs) - 1).unlink(missing_ok=True)
     if accuracy >= FIRST_TARGET:
         chapter4_after(len(epochs)).unlink()

@@ -15,8 +15,7 @@ from book.experiments.plans import PLANS
 
 # Of each experiment the runs that are shipped, as a regular expression for their names.
 SHIPPED = {
-    "cifar_resnets": "resnet20-zeros-.*-seed0",
-    "cifar_by_fit": "se_resnet20-zeros-.*-seed0",
+    "cifar_by_fit": "resnet20-fit-seed0|se_resnet20-zeros-fit-seed0",
     "lineage": ".*-seed0",
 }
 FOLDER = ROOT / "resnetlib" / "_data" / "weights"
