@@ -464,21 +464,21 @@ def cifar(folder: Path) -> dict[str, str]:
     ax.axhline(PAPER_RESNET20, color="0.5", linestyle=":")
     ax.text(1, 92, f"the paper, after {PAPER_EPOCHS} epochs", fontsize=11)
     rows = [
-        ("network", "recipe", "epochs", "test accuracy"),
-        ("ResNet-20", "the paper's SGD", PAPER_EPOCHS, paper),
+        ("ResNet-20, trained", "epochs", "test accuracy"),
+        ("in the paper, by SGD", PAPER_EPOCHS, paper),
     ]
     for run, label, style in ((one, "γ starts at 1", "-"), (zero, "γ starts at 0", "--")):
         errors = run["history"]["test_error"]
         ax.plot(
             range(1, len(errors) + 1), [100 * (1 - error) for error in errors], style, label=label
         )
-    for network, runs, recipe in (
-        ("ResNet-20", [one], "`training.fit`"),
-        ("ResNet-20, γ starts at 0", [zero], "`training.fit`"),
-        ("the same with SE", [squeezed], "`training.fit`"),
-        ("ResNet-20, γ starts at 0", sgd, "our SGD, on a GPU"),
+    for trained, runs in (
+        ("by `training.fit`", [one]),
+        ("the same, γ starts at 0", [zero]),
+        ("the same, γ starts at 0, with SE", [squeezed]),
+        ("by SGD on a GPU, γ starts at 0", sgd),
     ):
-        rows.append((network, recipe, runs[0]["epochs"], spread(last(runs))))
+        rows.append((trained, runs[0]["epochs"], spread(last(runs))))
     ax.set(ylim=(None, 94))
     ax.legend(loc="lower right")
     assert {(run["network"], run["last_gamma"]) for run in sgd} == {("resnet20", "zeros")}
