@@ -98,6 +98,10 @@ def network(part):
     return resnet.network("ours", plan, (28, 28, 1), 10)
 
 
+def size(model):
+    return {"parameters": model.count_params(), "multiply_accumulates": ledger(model).macs}
+
+
 def train_ours(name, seed, train, test, pace):
     part, unfinished = PARTS[name], RESULTS / f"{name}-seed{seed}-{len(train)}.part"
     before = pace()
@@ -119,8 +123,7 @@ def train_ours(name, seed, train, test, pace):
         "chapter4_epoch": round((before + pace()) / 2, 1),
         "accuracy": round(training.evaluate(model, test)["accuracy"], 4),
         "accuracy_with_flips": round(training.evaluate(model, test, flips=True)["accuracy"], 4),
-        "parameters": model.count_params(),
-        "multiply_accumulates": ledger(model).macs,
+        **size(model),
     }
     unfinished.unlink()
     return record
@@ -204,11 +207,7 @@ def train_chapter4(seed, train, test, most_epochs, done, keep):
         print(f"chapter4  epoch {len(epochs):2}  {spent:7.1f} s  {accuracy:.4f}", flush=True)
         # The record says which network it goes on with: the old one until the new one is whole.
         model.save(chapter4_after(len(epochs)))
-        size = {
-            "parameters": model.count_params(),
-            "multiply_accumulates": ledger(model).macs,
-        }
-        keep({"seed": seed, "epochs": epochs, **size})
+        keep({"seed": seed, "epochs": epochs, **size(model)})
         chapter4_after(len(epochs) - 1).unlink(missing_ok=True)
     if accuracy >= FIRST_TARGET:
         chapter4_after(len(epochs)).unlink()

@@ -203,13 +203,13 @@ def speed(folder: Path) -> dict[str, str]:
         {times["0.93"]:.1f} times that of an epoch."""
     (macs,) = {run["multiply_accumulates"] for runs in ours.values() for run in runs}
     assert 14 < clothes["multiply_accumulates"] / macs < 16  # "a fifteenth"
-    epochs = [recorded["parts"][target]["epochs"] for target in sorted(ours)]
+    lengths = [recorded["parts"][target]["epochs"] for target in sorted(ours)]
     return {
         "clothes_parameters": f"{clothes['parameters'] / 1e6:.1f}",
         "clothes_macs": f"{clothes['multiply_accumulates'] / 1e6:.1f}",
         "clothes_epochs": str(len(theirs)),
         "speed_macs": f"{macs / 1e6:.1f}",
-        "speed_epochs": f"{', '.join(map(str, epochs[:-1]))} and {epochs[-1]}",
+        "speed_epochs": f"{', '.join(map(str, lengths[:-1]))} and {lengths[-1]}",
         "speed_theirs": percent(max(theirs)),
         "speed_ours": percent(quickest),
         "speed_picture": picture(drawing, "speed", folder, alt),
@@ -432,25 +432,30 @@ def ablations(folder: Path) -> dict[str, str]:
         squeeze-and-excitation and option A it is {spread(squeezed)} and
         {spread(squeezed_zero)}."""
     rows = ((name, spread(reached)) for name, reached in accuracies.items())
-    cifar = results("cifar_by_fit")["runs"]
-    (cifar_zero,) = select(cifar, network="resnet20", last_gamma="zeros")
-    (cifar_squeezed,) = select(cifar, network="se_resnet20", last_gamma="zeros")
-    dead, channels = cifar_zero["dead_channels"]["conv4"]
+    photos = results("cifar_by_fit")["runs"]
+    (photos_zero,) = select(photos, network="resnet20", last_gamma="zeros")
+    (photos_squeezed,) = select(photos, network="se_resnet20", last_gamma="zeros")
+    dead, channels = photos_zero["dead_channels"]["conv4"]
     assert (dead, channels) == (48, 64)  # "uses a quarter of them"
-    assert not any(dead for dead, _ in cifar_squeezed["dead_channels"].values())
-    assert last([cifar_squeezed]) > last([cifar_zero])
+    assert all_alive(photos_squeezed)
+    assert last([photos_squeezed]) > last([photos_zero])
     return {
         "ablations_picture": picture(drawing, "ablations", folder, alt),
         "ablations_table": table(("`resnet_mini`, its shortcut", "test accuracy"), *rows),
         "ablations_cost": f"{100 * lead(one, zero):.1f}",
         "ablations_dead": str(dead),
         "ablations_channels": str(channels),
-        "ablations_cifar": spread(last([cifar_zero])),
-        "ablations_cifar_squeezed": spread(last([cifar_squeezed])),
+        "ablations_cifar": spread(last([photos_zero])),
+        "ablations_cifar_squeezed": spread(last([photos_squeezed])),
         "squeeze_loss": f"{100 * lead(one, squeezed):.1f}",
         "ablations_range": f"{100 * (max(one) - min(one)):.1f}",
         "ablations_how": how_recorded(recorded),
     }
+
+
+def all_alive(run: dict) -> bool:
+    """Return whether each stage of the trained network uses all its channels."""
+    return not any(dead for dead, _ in run["dead_channels"].values())
 
 
 def cifar(folder: Path) -> dict[str, str]:
@@ -484,10 +489,10 @@ def cifar(folder: Path) -> dict[str, str]:
     assert {(run["network"], run["last_gamma"]) for run in sgd} == {("resnet20", "zeros")}
     assert len({run["epochs"] for run in (one, zero, squeezed)}) == 1
     assert one["hardware"].startswith("2 cores of ")  # "two cores"
-    assert not any(dead for dead, _ in one["dead_channels"].values())
+    assert all_alive(one)
     reached, dead, woken = (last([run])[0] for run in (one, zero, squeezed))
     assert round(PAPER_EPOCHS / one["epochs"]) == 7  # "a seventh"
-    assert woken - 0.005 < reached < PAPER_RESNET20 / 100  # "as well", "fewer"
+    assert woken - 0.005 < reached < PAPER_RESNET20 / 100  # "as well", "less"
     assert reached - dead > 0.01  # more than seeds differ by in `sgd`
     (train,) = last([one], "train")
     assert 1 - train < (1 - reached) / 2  # "far below"

@@ -78,8 +78,10 @@ def dead_channels(weights: dict[str, np.ndarray]) -> dict[str, tuple[int, int]]:
     for path, array in weights.items():
         if last := re.fullmatch(r"(conv\d+)_\d+_b_bn/(gamma|beta)", path):
             stages.setdefault(last[1], []).append(array)
-    dead = {stage: int((~np.any(arrays, axis=0)).sum()) for stage, arrays in stages.items()}
-    return {stage: (dead[stage], len(stages[stage][0])) for stage in stages}
+    return {
+        stage: (int((~np.any(arrays, axis=0)).sum()), len(arrays[0]))
+        for stage, arrays in stages.items()
+    }
 
 
 def write(path: Path, content: Callable) -> None:
