@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from book.experiments import shared
-from book.experiments.plans import BORDERS, Run
+from book.experiments.plans import Run
 from resnetlib import training
 from resnetlib.recipe import flip_and_shift
 
@@ -34,7 +34,7 @@ def train(run: Run, folder: Path) -> dict:
         train_set,
         test_set,
         epochs=run.epochs,
-        augment=partial(flip_and_shift, border=BORDERS.get(run.dataset, 0)),
+        augment=partial(flip_and_shift, border=run.border),
         seed=run.seed,
         checkpoint=part,
         progress=True,
