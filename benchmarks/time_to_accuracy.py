@@ -30,7 +30,7 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 
-# TensorFlow reads both at its import; oneDNN is on by default only where there is AVX512.
+# TensorFlow reads both at its import; oneDNN is on by default only on newer processors.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 

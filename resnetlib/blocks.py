@@ -145,7 +145,7 @@ def separable_conv_bn(x: keras.KerasTensor, filters: int, *, name: str) -> keras
 
 
 def basic_branch(
-    x: keras.KerasTensor, filters: int, strides: int = 1, *, name: str, gamma: str = LAST_GAMMA
+    x: keras.KerasTensor, filters: int, strides: int = 1, *, name: str, gamma: str
 ) -> keras.KerasTensor:
     """Return two 3×3 convolutions, the first with the stride (He et al. 2015, fig. 5 left)."""
     y = conv_bn_relu(x, filters, 3, strides, name=f"{name}_a")
@@ -153,7 +153,7 @@ def basic_branch(
 
 
 def bottleneck_branch(
-    x: keras.KerasTensor, filters: int, strides: int = 1, *, name: str, gamma: str = LAST_GAMMA
+    x: keras.KerasTensor, filters: int, strides: int = 1, *, name: str, gamma: str
 ) -> keras.KerasTensor:
     """Return 1×1 reduce with the stride, 3×3, 1×1 expand by four (He et al. 2015, fig. 5 right)."""
     y = conv_bn_relu(x, filters, 1, strides, name=f"{name}_a")
@@ -162,7 +162,7 @@ def bottleneck_branch(
 
 
 def bottleneck_branch_v1_5(
-    x: keras.KerasTensor, filters: int, strides: int = 1, *, name: str, gamma: str = LAST_GAMMA
+    x: keras.KerasTensor, filters: int, strides: int = 1, *, name: str, gamma: str
 ) -> keras.KerasTensor:
     """Return the bottleneck with its stride on the 3×3, as torchvision and NVIDIA train it.
 
@@ -173,6 +173,12 @@ def bottleneck_branch_v1_5(
     return conv_bn(y, 4 * filters, 1, name=f"{name}_c", gamma=gamma)
 
 
+def check_option(option: str) -> None:
+    """Raise a ValueError for what is no option of a shortcut."""
+    if option not in ("A", "B", "C"):
+        raise ValueError(f"option is 'A', 'B' or 'C'; received {option!r}")
+
+
 def shortcut(
     x: keras.KerasTensor, filters: int, strides: int = 1, *, name: str, option: str = "B"
 ) -> keras.KerasTensor:
@@ -181,8 +187,7 @@ def shortcut(
     option: "A" subsamples and pads the new channels with zeros, without parameters; "B" projects
         by a 1×1 convolution with batch norm where the shape changes; "C" projects everywhere.
     """
-    if option not in ("A", "B", "C"):
-        raise ValueError(f"option is 'A', 'B' or 'C'; received {option!r}")
+    check_option(option)
     changes = strides > 1 or x.shape[-1] != filters
     if option == "C" or (option == "B" and changes):
         return conv_bn(x, filters, 1, strides, name=f"{name}_shortcut")
@@ -199,7 +204,7 @@ def add_shortcut(
 ) -> keras.KerasTensor:
     """Return relu(y + shortcut of x): the residual block's end (He et al. 2015, eq. 1 and 2).
 
-    The branch y ends with a gamma that starts at `last_gamma(option)`.
+    y: the branch, made with gamma=last_gamma(option): with option A, zeros would kill channels.
     """
     x = shortcut(x, y.shape[-1], strides, name=name, option=option)
     return relu(layers.Add(name=f"{name}_add")([y, x]), name=name)

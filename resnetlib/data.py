@@ -156,10 +156,9 @@ def cifar10(train: int = 0, test: int = 200) -> tuple[Dataset, Dataset]:
 
     The full set is looked for in the folder that RESNETLIB_DATA names (a folder
     cifar-10-batches-py, or cifar-10-python.tar.gz) and in Keras' cache; else it is downloaded
-    into that cache (163 MB).
+    into that cache (170 MB).
     Raises ValueError for a damaged file, OSError for an unreadable one or a failed download.
     Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images".
-    Taught in chapter 1.
     """
     train, test = _count("train", train, 50_000), _count("test", test, 10_000)
     batches = [f"data_batch_{i}" for i in range(1, 1 + -(-train // 10_000))]

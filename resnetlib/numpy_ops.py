@@ -321,6 +321,8 @@ def batch_norm(
     Source: Ioffe and Szegedy 2015, algorithm 1. Chapter 10.
     """
     x, gamma, beta = _normalisation(x, gamma, beta)
+    if not epsilon > 0:
+        raise ValueError(f"epsilon must be above 0, not {epsilon!r}")
     if (mean is None) != (variance is None):
         raise ValueError("give both mean and variance (inference) or neither (training)")
     if mean is None:
@@ -338,6 +340,8 @@ def batch_statistics(x: Array) -> tuple[Array, Array]:
     Source: Ioffe and Szegedy 2015, algorithm 1. Chapter 10.
     """
     x = _floating(x)
+    if x.ndim < 2:
+        raise ValueError(f"x must be (..., C) with two axes or more, not {x.shape}")
     others = tuple(range(x.ndim - 1))
     return x.mean(axis=others), x.var(axis=others)
 
@@ -351,7 +355,10 @@ def moving_average(old: Array, new: Array, momentum: float = 0.99) -> Array:
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum must be between 0 and 1, not {momentum!r}")
-    return momentum * _floating(old) + (1 - momentum) * _floating(new)
+    old, new = _floating(old), _floating(new)
+    if old.shape != new.shape:
+        raise ValueError(f"old and new must have one shape, not {old.shape} and {new.shape}")
+    return momentum * old + (1 - momentum) * new
 
 
 def batch_norm_backward(

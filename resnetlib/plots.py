@@ -55,8 +55,9 @@ def images(
 ) -> np.ndarray:
     """Show images in a grid, row by row.
 
-    batch: (N, H, W), (N, H, W, 1) or (N, H, W, 3), or a list of images of any sizes; values as in
-        `image`. Grey floats share one scale, from the smallest value of all to the largest.
+    batch: (N, H, W, 1), (N, H, W, 3), or (N, H, W) with a width other than 1 and 3, which could be
+        one image; or a list of images of any sizes. Values as in `image`. Grey floats share one
+        scale, from the smallest value of all to the largest.
     titles: N of them, or None.
     Result: the array (rows, columns) of Axes.
     Raises ValueError for another shape, for another number of titles, for over 200 images.
@@ -66,7 +67,8 @@ def images(
     if len(shape) not in (3, 4) or (len(shape) == 3 and shape[2] in (1, 3)):
         raise ValueError(
             f"batch must be (N, H, W) or (N, H, W, 1 or 3), received {shape}; "
-            "make a batch of one image with img[np.newaxis]"
+            "make a batch of one image with img[np.newaxis], of narrow grey images with "
+            "batch[..., np.newaxis]"
         )
     if titles is not None and len(titles) != shape[0]:
         raise ValueError(f"titles must be {shape[0]}, one an image; received {len(titles)}")
@@ -88,7 +90,7 @@ def values(
     matrix: (rows, columns), at most 32 by 32, numbers or booleans. Zero is white, negative
         values are blue, positive ones orange; the strongest colour is the largest magnitude.
     fmt: how a number is written, as in `format(number, fmt)`: "g", ".2f", "d".
-    Raises ValueError for another shape or a larger matrix.
+    Raises ValueError for another shape or a larger matrix, TypeError for what are no numbers.
     Taught in chapter 1.
     """
     matrix = np.asarray(matrix)
@@ -121,7 +123,7 @@ def curves(history: Mapping, metric: str = "accuracy", ax: Axes | None = None) -
     history = getattr(history, "history", history)
     lines = {"training": _column(history, metric), "validation": _column(history, f"val_{metric}")}
     if lines["training"] is None:
-        raise ValueError(f"metric must be a key of the history, received {metric!r}")
+        raise ValueError(f"metric must be one of {', '.join(history)}; received {metric!r}")
     if ax is None:
         ax = plt.figure(figsize=(7, 4)).add_subplot()
     styles = {
@@ -175,11 +177,14 @@ def filters(kernel: np.ndarray, columns: int = 8) -> np.ndarray:
         colours, where mid-grey is zero. It is `layer.kernel` of a Conv2D on images.
     Result: the array (rows, columns) of Axes.
     Raises ValueError for another shape.
-    Taught in chapter 2.
+    Taught in chapter 4.
     """
     kernel = np.asarray(kernel, float)
     if kernel.ndim != 4 or kernel.shape[2] not in (1, 3) or kernel.size == 0:
-        raise ValueError(f"kernel must be (KH, KW, 1 or 3, F), received {kernel.shape}")
+        raise ValueError(
+            f"kernel must be (KH, KW, 1 or 3, F), that of a first layer, received {kernel.shape}; "
+            "show one channel c of a deeper one with kernel[:, :, c : c + 1]"
+        )
     most = np.abs(kernel).max(initial=0) or 1.0
     axes = _grid(kernel.shape[3], columns, kernel.shape[0] / kernel.shape[1])
     for ax, one in zip(axes.flat, np.moveaxis(kernel, 3, 0), strict=False):
@@ -198,7 +203,7 @@ def feature_maps(maps: np.ndarray, columns: int = 8) -> np.ndarray:
     maps: (H, W, C), one image's output of a layer; any numbers.
     Result: the array (rows, columns) of Axes.
     Raises ValueError for another shape: take one image of a batch with maps[0].
-    Taught in chapter 2.
+    Taught in chapter 4.
     """
     maps = np.asarray(maps, float)
     if maps.ndim != 3 or maps.size == 0:

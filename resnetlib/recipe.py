@@ -44,7 +44,8 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 def one_cycle(peak: float, total_steps: int, warmup: float = 0.3) -> OneCycle:
     """Return a learning rate that rises in a line to its peak and falls in a half cosine to 0.
 
-    peak: the highest learning rate, above 0; the schedule starts at peak / 25.
+    peak: the highest learning rate, above 0; the schedule starts at peak / 25, or at the peak where
+        no step is left for the rise.
     total_steps: optimizer steps (batches) of the whole training, at least 1; 0 from there on.
     warmup: the part of the steps in which the rate rises, at least 0 and below 1; the peak comes
         in step int(warmup * total_steps).
@@ -67,7 +68,7 @@ class Muon(keras.optimizers.Optimizer):
     of its numbers alone; Muon keeps the singular vectors of the gradient's moving sum, and makes
     all its singular values about 1: the step moves every direction of the matrix as much, not
     mostly the few that the gradient shows. Its scale is such that one learning rate serves both.
-    A depthwise kernel, whose filters do not share channels, is left to Adam.
+    A depthwise kernel with one filter a channel is no such matrix, and left to Adam.
     learning_rate, weight_decay, use_ema, ema_momentum, name: as in keras.optimizers.AdamW.
     Source: Jordan et al. 2024 (the step, momentum and coefficients); Liu et al. 2025, section 2.2
     (the scale). Departs from keras.optimizers.Muon, which leaves all kernels of four axes to Adam.
@@ -133,7 +134,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
     """The recipe's loss: cross-entropy of logits (N, classes) and integer labels (N,).
 
     label_smoothing: the share of each target that all classes divide among them evenly (Szegedy et
-    al. 2015b, section 7).
+    al. 2015, Rethinking the Inception architecture, section 7).
     """
 
     def __init__(

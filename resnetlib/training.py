@@ -109,34 +109,41 @@ def fit(
     progress: True or False for a bar on stderr; None shows it in a terminal or a notebook. Into a
         file it writes one line an epoch. The environment variable RESNETLIB_PROGRESS=0 turns it
         off everywhere.
-    On a processor without AVX512, set TF_ENABLE_ONEDNN_OPTS=1 in the environment before TensorFlow
-    is imported: its convolutions are then much faster (benchmarks/training_step.py).
+    Set TF_ENABLE_ONEDNN_OPTS=1 in the environment before TensorFlow is imported: without it,
+    TensorFlow has its faster convolutions only on newer processors (benchmarks/training_step.py).
     Errors: ValueError or TypeError for bad arguments, and for the checkpoint of another training;
     FloatingPointError if the loss is no longer a finite number.
     Taught in chapters 4 and 5.
     """
-    positive("epochs", epochs)
-    positive("batch_size", batch_size)
+    epochs, batch_size = positive("epochs", epochs), positive("batch_size", batch_size)
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate is a number above 0; received {learning_rate!r}")
     if not 0 <= weight_decay < math.inf:
         raise ValueError(f"weight_decay is a number of at least 0; received {weight_decay!r}")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing is at least 0 and below 1; received {label_smoothing!r}")
+    # JSON, in which a checkpoint keeps them, has no NumPy numbers.
+    rates = {
+        "learning_rate": float(learning_rate),
+        "weight_decay": float(weight_decay),
+        "label_smoothing": float(label_smoothing),
+    }
     images, labels = _arrays(train, "train")
     keras.utils.set_random_seed(seed)
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *images.shape[1:]))
     _check(model, images, "train", labels)
-    batches, unseen = _Batches(images, labels, batch_size, augment), None
+    batches = _Batches(images, labels, batch_size, augment)
+    unseen = val_checksum = None
     if validation is not None:
         val_images, val_labels = _arrays(validation, "validation")
         _check(model, val_images, "validation", val_labels)
         unseen = _Batches(val_images, val_labels, batch_size).feed()
-    if not model.compiled or _optimizer(model).name == recipe.NAME:
+        val_checksum = _checksum(val_labels, val_images)
+    own = model.compiled and _optimizer(model).name != recipe.NAME
+    if not own:
         _refuse_probabilities(model)
-        steps = epochs * len(batches)
-        recipe.compile_with_recipe(model, steps, learning_rate, weight_decay, label_smoothing)
+        recipe.compile_with_recipe(model, epochs * len(batches), **rates)
     else:
         _refuse_for_compiled(
             model,
@@ -156,13 +163,15 @@ def fit(
     }
     record, callbacks = _Record(), []
     if checkpoint is not None:
-        made_for = facts | {
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "label_smoothing": label_smoothing,
+        made_for = facts | rates
+        made_for |= {
             "augment": augment and _name(augment),
             "data": _checksum(labels, images),
+            "validation": val_checksum,
+            "network": _structure(model),
         }
+        if own:
+            made_for |= {"loss": _name(model.loss), "settings": _settings(_optimizer(model))}
         keeper = _Checkpoint(Path(checkpoint), made_for, model, record)
         keeper.restore()
         callbacks.append(keeper)
@@ -207,9 +216,14 @@ def evaluate(
     that you can measure a model before its training.
     flips: judge the mean of the probabilities of each image and of its mirror image, by
         cross-entropy and accuracy. It is another measure, at twice the cost: say so with it.
+    Errors: ValueError or TypeError for bad arguments.
     """
     images, labels = _arrays(dataset, "dataset")
     _check(model, images, "dataset", labels)
+    if flips and model.outputs[0].shape[-1] == 1:
+        raise ValueError(
+            f"flips needs an output for each class; model {model.name!r} has 1; leave flips out"
+        )
     batches = _Batches(images, labels, positive("batch_size", batch_size)).feed()
     if model.compiled and not flips:
         return _in_order(model.evaluate(batches, verbose=0, return_dict=True))
@@ -494,17 +508,34 @@ def _checksum(*arrays: np.ndarray) -> int:
     return value
 
 
-def _name(augment: Callable) -> str:
-    """Return what tells one augmentation from another, the same in each process."""
-    if isinstance(augment, functools.partial):
-        arguments = [*map(repr, augment.args)]
-        arguments += [f"{key}={value!r}" for key, value in augment.keywords.items()]
-        return f"{_name(augment.func)}({', '.join(arguments)})"
-    return getattr(augment, "__qualname__", None) or type(augment).__qualname__
+def _operations(model: keras.Model) -> list:
+    return getattr(model, "operations", None) or model.layers
+
+
+def _structure(model: keras.Model) -> int:
+    """Return what tells a network from one with variables of the same shapes: plain, residual."""
+    return zlib.crc32(" ".join(type(op).__name__ for op in _operations(model)).encode())
+
+
+def _settings(optimizer: keras.optimizers.Optimizer) -> str:
+    settings = optimizer.get_config()
+    del settings["name"]  # Keras counts: the second one in a process is adam_1
+    return str(settings)
+
+
+def _name(thing: Callable | str) -> str:
+    """Return what tells one augmentation, or loss, from another, the same in each process."""
+    if isinstance(thing, str):
+        return thing
+    if isinstance(thing, functools.partial):
+        arguments = [*map(repr, thing.args)]
+        arguments += [f"{key}={value!r}" for key, value in thing.keywords.items()]
+        return f"{_name(thing.func)}({', '.join(arguments)})"
+    return getattr(thing, "__qualname__", None) or type(thing).__qualname__
 
 
 def _ends_in_probabilities(model: keras.Model) -> bool:
-    last = (getattr(model, "operations", None) or model.layers)[-1]
+    last = _operations(model)[-1]
     if isinstance(last, keras.Model):
         return _ends_in_probabilities(last)
     squashing = (keras.activations.softmax, keras.activations.sigmoid)

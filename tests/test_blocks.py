@@ -55,7 +55,7 @@ def test_squeeze_excite_is_the_oracle(rng):
 def test_a_basic_block_is_numpys(size, strides, option, rng):
     """Symmetric padding, the place of each batch norm, and the sum before the last ReLU."""
     inputs = keras.Input((size, size, 4))
-    branch = blocks.basic_branch(inputs, 8, strides, name="n")
+    branch = blocks.basic_branch(inputs, 8, strides, name="n", gamma=blocks.last_gamma(option))
     model = keras.Model(
         inputs, blocks.add_shortcut(inputs, branch, strides, name="n", option=option)
     )
@@ -83,7 +83,7 @@ def test_a_basic_block_is_numpys(size, strides, option, rng):
 
 def test_the_named_choices_reach_the_layers():
     inputs = keras.Input((8, 8, 4))
-    y = blocks.basic_branch(inputs, 4, name="n")
+    y = blocks.basic_branch(inputs, 4, name="n", gamma=blocks.last_gamma("B"))
     model = keras.Model(inputs, blocks.add_shortcut(inputs, y, name="n"))
     first, last = model.get_layer("n_a_bn"), model.get_layer("n_b_bn")
     assert (first.momentum, first.epsilon) == (0.9, 1e-5)

@@ -210,6 +210,12 @@ def test_shortcut_options(option):
     assert ledger(model).trainable == plain + by_hand[option]
 
 
+@pytest.mark.parametrize("name", ["resnet20", "preact_resnet20"])
+def test_an_unknown_option_is_named(name):
+    with pytest.raises(ValueError, match="option is 'A', 'B' or 'C'; received 'b'"):
+        resnet.build(name, (32, 32, 3), 10, option="b")
+
+
 @pytest.mark.parametrize(
     ("name", "option", "identity"),
     [("resnet20", "B", True), ("resnet20", "A", False), ("plain20", None, False)],

@@ -754,6 +754,15 @@ def test_nothing_is_changed_in_place(rng):
         (lambda: batch_norm_backward(X, X, X), r"gamma must have the shape \(4,\)"),
         (lambda: moving_average(0, 1, 99), "momentum must be between 0 and 1, not 99"),
         (
+            lambda: moving_average(np.zeros(3), np.ones((4, 3))),
+            r"old and new must have one shape, not \(3,\) and \(4, 3\)",
+        ),
+        (
+            lambda: batch_norm(np.ones((2, 1)), [1], [0], epsilon=-1),
+            "epsilon must be above 0, not -1",
+        ),
+        (lambda: batch_statistics(np.ones(3)), r"x must be \(\.\.\., C\) with two axes .* \(3,\)"),
+        (
             lambda: trainable_subsampling(X, ONE[1:], ONE),
             r"coefficient must have the shape \(4,\), one per map of x, not \(3,\)",
         ),

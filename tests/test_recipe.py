@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resnetlib import training
+from resnetlib import models, training
 from resnetlib.recipe import Muon, SmoothedCrossentropy, flip_and_shift, one_cycle, orthogonal
 from resnetlib.training import evaluate, fit
 
@@ -402,11 +402,41 @@ def test_other_data_another_network_and_broken_files_are_refused(tmp_path):
         fit(dropout_network(), images_and_labels(seed=9), checkpoint=file, **OPTIONS)
     with pytest.raises(ValueError, match="variables of other shapes"):
         fit(network(), images_and_labels(), checkpoint=file, **OPTIONS)
+    with pytest.raises(ValueError, match=r"another training \(validation None, not \d+\)"):
+        fit(dropout_network(), images_and_labels(), images_and_labels(), checkpoint=file, **OPTIONS)
     whole = file.read_bytes()
     for spoilt in (b"", b"no archive", whole[: len(whole) // 2]):
         file.write_bytes(spoilt)
         with pytest.raises(ValueError, match=r"run\.npz is no checkpoint of fit; delete it"):
             fit(dropout_network(), images_and_labels(), checkpoint=file, **OPTIONS)
+
+
+def test_a_plain_network_is_no_residual_one_of_the_same_shapes(tmp_path):
+    data, short = images_and_labels(8, shape=(28, 28, 1)), {"epochs": 1, "batch_size": 8}
+    fit(models.build("plain_mini"), data, checkpoint=tmp_path / "run.npz", **short)
+    with pytest.raises(ValueError, match=r"another training \(network \d+, not \d+\)"):
+        fit(models.build("resnet_mini"), data, checkpoint=tmp_path / "run.npz", **short)
+
+
+def test_a_compiled_training_with_other_settings_is_another_one(tmp_path):
+    def compiled(rate, loss="sparse_categorical_crossentropy"):
+        model = network(layers.Softmax())
+        model.compile(keras.optimizers.SGD(rate), loss)
+        return fit(model, images_and_labels(), epochs=2, checkpoint=tmp_path / "run.npz")
+
+    first, again = compiled(0.1), compiled(0.1)
+    assert numbers(first) == numbers(again)
+    with pytest.raises(ValueError, match=r"settings .*0\.1\d*,.* not .*0\.2"):
+        compiled(0.2)
+    with pytest.raises(ValueError, match="loss 'sparse_categorical_crossentropy', not 'mse'"):
+        compiled(0.1, "mse")
+
+
+def test_numbers_of_numpy_can_be_kept_in_a_checkpoint(tmp_path):
+    options = {"epochs": np.int64(1), "batch_size": np.int32(16), "learning_rate": np.float32(0.5)}
+    history = fit(network(), images_and_labels(), checkpoint=tmp_path / "run.npz", **options)
+    assert history.provenance["epochs"] == 1
+    assert (tmp_path / "run.npz").exists()
 
 
 SCRIPT = """

@@ -299,6 +299,8 @@ def test_one_sigmoid_tells_two_classes_apart():
     model.compile("sgd", "binary_crossentropy", metrics=["accuracy"])
     images, labels = stripes()
     assert "accuracy" in fit(model, (images, labels % 2), epochs=1)
+    with pytest.raises(ValueError, match=r"flips needs an output for each class; model .* has 1"):
+        evaluate(model, (images, labels % 2), flips=True)
 
 
 # Logits (0, ln 3) are the probabilities 1/4 and 3/4.

@@ -70,7 +70,7 @@ def keep_protocol(plan: Plan, folder: Path) -> None:
 
 def run_all(runs: list[Run], folder: Path) -> None:
     """Train what is missing, and say how long the rest will take."""
-    # TensorFlow reads it at its import; oneDNN is on by default only where there is AVX512.
+    # TensorFlow reads it at its import; oneDNN is on by default only on newer processors.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     missing = [run for run in runs if not run.record(folder)]
     start = time.perf_counter()

@@ -33,7 +33,7 @@ AUXILIARY_WEIGHT = 0.3
 
 
 def stem(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Return an eighth of the resolution with 192 maps (table 1, the first five rows)."""
+    """Return an eighth of the resolution with 192 maps (table 1, the first four rows)."""
     x = max_pool(conv_relu(x, 64, 7, 2, name="conv1"), name="pool1")
     x = LocalResponseNormalization(name="norm1")(x)
     x = conv_relu(x, 64, 1, name="conv2_reduce")

@@ -16,6 +16,7 @@ from resnetlib.blocks import (
     bn_relu,
     bottleneck_branch,
     bottleneck_branch_v1_5,
+    check_option,
     classifier,
     conv,
     conv_bn_relu,
@@ -105,11 +106,12 @@ def preact_add(
     name: str,
     option: str,
 ) -> keras.KerasTensor:
-    """Return y plus the trunk, and nothing after it (He et al. 2016, eq. 5).
+    """Return y plus the trunk, and nothing after it (He et al. 2016, eq. 3).
 
     A projection reads the pre-activation `before`. So does the first block, which activates what
     conv1 gives before the two paths split (appendix).
     """
+    check_option(option)
     filters = y.shape[-1]
     if name == "conv2_1":
         x = before

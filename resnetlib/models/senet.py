@@ -40,7 +40,7 @@ def se_branch(
     strides: int,
     *,
     name: str,
-    gamma: str = LAST_GAMMA,
+    gamma: str,
     branch: Callable = basic_branch,
     ratio: int = 16,
 ) -> keras.KerasTensor:
