@@ -67,7 +67,7 @@ SPOILT = {
     "degradation": ("degradation", last_error(0.05, "train", network="plain56")),
     "gradients": ("degradation", gone_gradients),
     "ablations": ("ablations", last_error(0.2, option="B")),
-    "cifar": ("cifar_by_fit", last_error(0.2, network="resnet20", last_gamma=None)),
+    "cifar": ("cifar_by_fit", last_error(0.2, network="resnet20", border=4)),
     "training_size": ("training_size", last_error(0.01, images=300)),
 }
 

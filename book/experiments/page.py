@@ -241,7 +241,7 @@ def step() -> dict[str, str]:
         "step_batch": str(recorded["setting"]["batch"]),
         "step_macs": f"{rates['training step'] * seconds:.1f}",
         "step_seconds": f"{seconds:.2f}",
-        "step_share": percent(recorded["share"]["median"]),
+        "step_share": spread([recorded["share"][end] for end in ("min", "median", "max")]),
         "step_table": table(
             ("layers, timed alone", "seconds", "share of the step"),
             *((kind, f"{value:.3f}", percent(value / seconds)) for kind, value in rows.items()),
@@ -461,7 +461,8 @@ def all_alive(run: dict) -> bool:
 def cifar(folder: Path) -> dict[str, str]:
     """Say how right ResNet-20 becomes on photos, by the course's recipe and by SGD."""
     recorded, sgd = results("cifar_by_fit"), results("cifar_resnets")["runs"]
-    (one,) = select(recorded["runs"], network="resnet20", last_gamma=None)
+    (one,) = select(recorded["runs"], network="resnet20", last_gamma=None, border=2)
+    (shifted,) = select(recorded["runs"], network="resnet20", border=4)
     (zero,) = select(recorded["runs"], network="resnet20", last_gamma="zeros")
     (squeezed,) = select(recorded["runs"], network="se_resnet20", last_gamma="zeros")
     paper = f"{PAPER_RESNET20}\N{NO-BREAK SPACE}%"
@@ -479,6 +480,7 @@ def cifar(folder: Path) -> dict[str, str]:
         )
     for trained, runs in (
         ("by `training.fit`", [one]),
+        ("the same, shifts of up to 4", [shifted]),
         ("the same, γ starts at 0", [zero]),
         ("the same, γ starts at 0, with SE", [squeezed]),
         ("by SGD on a GPU, γ starts at 0", sgd),
@@ -487,8 +489,10 @@ def cifar(folder: Path) -> dict[str, str]:
     ax.set(ylim=(None, 94))
     ax.legend(loc="lower right")
     assert {(run["network"], run["last_gamma"]) for run in sgd} == {("resnet20", "zeros")}
-    assert len({run["epochs"] for run in (one, zero, squeezed)}) == 1
+    assert len({run["epochs"] for run in (one, shifted, zero, squeezed)}) == 1
     assert one["hardware"].startswith("2 cores of ")  # "two cores"
+    assert {run["border"] for run in (one, zero, squeezed)} == {2}
+    assert shifted["last_gamma"] is None
     assert all_alive(one)
     reached, dead, woken = (last([run])[0] for run in (one, zero, squeezed))
     assert round(PAPER_EPOCHS / one["epochs"]) == 7  # "a seventh"
@@ -496,6 +500,10 @@ def cifar(folder: Path) -> dict[str, str]:
     assert reached - dead > 0.01  # more than seeds differ by in `sgd`
     (train,) = last([one], "train")
     assert 1 - train < (1 - reached) / 2  # "far below"
+    (train_shifted,), (reached_shifted,) = last([shifted], "train"), last([shifted])
+    assert train_shifted < train - 0.005  # "rose"
+    seeds = last(sgd)
+    assert abs(reached_shifted - reached) < max(seeds) - min(seeds)
     alt = f"""Test accuracy of ResNet-20 by epoch. With a gamma that starts at 1 it ends with
         {percent(reached)}, with one that starts at 0 with {percent(dead)}; the paper reports
         {paper}."""
@@ -508,6 +516,9 @@ def cifar(folder: Path) -> dict[str, str]:
         "cifar_behind": f"{PAPER_RESNET20 - 100 * reached:.1f}",
         "cifar_cost": f"{100 * (reached - dead):.1f}",
         "cifar_train": percent(1 - train),
+        "cifar_train_shifted": percent(1 - train_shifted),
+        "cifar_error": percent(1 - reached),
+        "cifar_moved": f"{100 * abs(reached_shifted - reached):.1f}",
         "cifar_epochs": str(one["epochs"]),
         "cifar_hours": f"{one['seconds'] / 3600:.1f}",
         "cifar_flips": percent(1 - one["test_error_with_flips"]),
