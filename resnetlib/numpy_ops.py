@@ -320,9 +320,7 @@ def batch_norm(
     Arguments: x (..., C); gamma, beta, mean, variance (C,); epsilon > 0, Keras' default.
     Source: Ioffe and Szegedy 2015, algorithm 1. Chapter 10.
     """
-    x, gamma, beta = _normalisation(x, gamma, beta)
-    if not epsilon > 0:
-        raise ValueError(f"epsilon must be above 0, not {epsilon!r}")
+    x, gamma, beta = _normalisation(x, gamma, beta, epsilon)
     if (mean is None) != (variance is None):
         raise ValueError("give both mean and variance (inference) or neither (training)")
     if mean is None:
@@ -339,9 +337,7 @@ def batch_statistics(x: Array) -> tuple[Array, Array]:
     average; the paper and Torch divide by m − 1 there.
     Source: Ioffe and Szegedy 2015, algorithm 1. Chapter 10.
     """
-    x = _floating(x)
-    if x.ndim < 2:
-        raise ValueError(f"x must be (..., C) with two axes or more, not {x.shape}")
+    x = _with_channels(x)
     others = tuple(range(x.ndim - 1))
     return x.mean(axis=others), x.var(axis=others)
 
@@ -370,7 +366,7 @@ def batch_norm_backward(
     Arguments: dy and x (..., C); gamma (C,); epsilon as in `batch_norm`.
     Source: Ioffe and Szegedy 2015, section 3, with the sums collected. Chapter 10.
     """
-    x, gamma, _ = _normalisation(x, gamma, gamma)
+    x, gamma, _ = _normalisation(x, gamma, gamma, epsilon)
     dy = _gradient(dy, x.shape)
     mean, variance = batch_statistics(x)
     deviation = np.sqrt(variance + epsilon)
@@ -542,10 +538,19 @@ def _gradient(dy: Array, shape: tuple[int, ...]) -> Array:
     return dy
 
 
-def _normalisation(x: Array, gamma: Array, beta: Array) -> tuple[Array, Array, Array]:
+def _with_channels(x: Array) -> Array:
     x = _floating(x)
     if x.ndim < 2:
         raise ValueError(f"x must have the shape (..., channels), not {x.shape}")
+    return x
+
+
+def _normalisation(
+    x: Array, gamma: Array, beta: Array, epsilon: float
+) -> tuple[Array, Array, Array]:
+    if not epsilon > 0:
+        raise ValueError(f"epsilon must be above 0, not {epsilon!r}")
+    x = _with_channels(x)
     gamma = _vector("gamma", gamma, x.shape[-1], "channel of x")
     return x, gamma, _vector("beta", beta, x.shape[-1], "channel of x")
 

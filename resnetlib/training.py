@@ -134,12 +134,12 @@ def fit(
         model.build((None, *images.shape[1:]))
     _check(model, images, "train", labels)
     batches = _Batches(images, labels, batch_size, augment)
-    unseen = val_checksum = None
+    unseen = held_out = None
     if validation is not None:
         val_images, val_labels = _arrays(validation, "validation")
         _check(model, val_images, "validation", val_labels)
         unseen = _Batches(val_images, val_labels, batch_size).feed()
-        val_checksum = _checksum(val_labels, val_images)
+        held_out = val_labels, val_images
     own = model.compiled and _optimizer(model).name != recipe.NAME
     if not own:
         _refuse_probabilities(model)
@@ -163,13 +163,16 @@ def fit(
     }
     record, callbacks = _Record(), []
     if checkpoint is not None:
-        made_for = facts | rates
-        made_for |= {
-            "augment": augment and _name(augment),
-            "data": _checksum(labels, images),
-            "validation": val_checksum,
-            "network": _structure(model),
-        }
+        made_for = (
+            facts
+            | rates
+            | {
+                "augment": augment and _name(augment),
+                "data": _checksum(labels, images),
+                "validation": held_out and _checksum(*held_out),
+                "network": _structure(model),
+            }
+        )
         if own:
             made_for |= {"loss": _name(model.loss), "settings": _settings(_optimizer(model))}
         keeper = _Checkpoint(Path(checkpoint), made_for, model, record)
