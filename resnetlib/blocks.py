@@ -495,11 +495,12 @@ def classifier(x: keras.KerasTensor, classes: int, dropout: float = 0) -> keras.
     """Return logits (N, classes): global average pooling, then one dense layer, called "fc".
 
     dropout: the share of the means that training drops between the two.
+    The logits are float32 under any dtype policy: with 16 bits, classes would tie.
     """
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     if dropout:
         x = layers.Dropout(dropout, name="dropout")(x)
-    return layers.Dense(classes, name="fc")(x)
+    return layers.Dense(classes, dtype="float32", name="fc")(x)
 
 
 def dense_classifier(
@@ -514,4 +515,4 @@ def dense_classifier(
     for number, width in enumerate(units, first):
         x = layers.Dense(width, "relu", kernel_initializer=HE, name=f"fc{number}")(x)
         x = layers.Dropout(0.5, name=f"drop{number}")(x)
-    return layers.Dense(classes, name=f"fc{first + len(units)}")(x)
+    return layers.Dense(classes, dtype="float32", name=f"fc{first + len(units)}")(x)

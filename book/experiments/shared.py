@@ -34,6 +34,7 @@ def sets(run: Run) -> tuple[data.Dataset, data.Dataset]:
 def network(run: Run, shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Return the run's network, its first weights drawn from the run's seed."""
     keras.utils.set_random_seed(run.seed)
+    keras.config.set_dtype_policy(run.policy)
     if run.option:
         model = resnet.build(run.network, shape, classes, option=run.option)
     else:

@@ -63,7 +63,7 @@ def auxiliary_head(x: keras.KerasTensor, classes: int, *, name: str) -> keras.Ke
     x = layers.Flatten(name=f"{name}_flatten")(x)
     x = layers.Dense(1024, "relu", kernel_initializer=HE, name=f"{name}_fc")(x)
     x = layers.Dropout(0.7, name=f"{name}_dropout")(x)
-    return layers.Dense(classes, name=name)(x)
+    return layers.Dense(classes, dtype="float32", name=name)(x)
 
 
 @dataclass(frozen=True)

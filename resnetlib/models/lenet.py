@@ -78,7 +78,7 @@ def lenet5(x: keras.KerasTensor, classes: int, padding: str = "valid") -> keras.
     x = layers.Conv2D(120, 5, activation="tanh", name="C5")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(84, "tanh", name="F6")(x)
-    return layers.Dense(classes, name="output")(x)
+    return layers.Dense(classes, dtype="float32", name="output")(x)
 
 
 def lenet_mini(x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
