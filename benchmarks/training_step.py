@@ -7,9 +7,12 @@ each kind of layer is timed alone, forward and backward, to show where the rest 
 
     --repeats N     turns, after two to warm up (default 10)
     --model NAME    of the registry (default resnet20)
+    --policy NAME   Keras' dtype policy: float32, or mixed_bfloat16 for a processor that multiplies
+                    numbers of 16 bits; the machine's rate is that of float32 in both
 
-Prints a table and writes results/training_step.json beside this file: under "oneDNN", or with
-TF_ENABLE_ONEDNN_OPTS=0 under "no oneDNN", so that the two can be compared. About a minute.
+Prints a table and writes results/training_step.json beside this file: under "float32" or
+"mixed_bfloat16", with TF_ENABLE_ONEDNN_OPTS=0 under "float32 without oneDNN", so that they can be
+compared. About a minute.
 """
 
 import argparse
@@ -58,7 +61,10 @@ def training_step(model):
 
 def layer_step(layer, shapes):
     """Return a function that runs a layer alone, forward and backward, on random input."""
-    inputs = [tf.Variable(tf.random.normal((BATCH, *shape))) for shape in shapes]
+    inputs = [
+        tf.Variable(tf.cast(tf.random.normal((BATCH, *shape)), layer.compute_dtype))
+        for shape in shapes
+    ]
     weights = layer.trainable_variables
 
     @tf.function
@@ -66,7 +72,8 @@ def layer_step(layer, shapes):
         with tf.GradientTape() as tape:
             output = layer(inputs[0] if len(inputs) == 1 else list(inputs), training=True)
         slopes = tape.gradient(output, [*inputs, *(w.value for w in weights)])
-        return tf.add_n([tf.reshape(s, [-1])[0] for s in slopes if s is not None])
+        first = [tf.reshape(s, [-1])[0] for s in slopes if s is not None]
+        return tf.add_n([tf.cast(value, "float32") for value in first])
 
     return run
 
@@ -93,7 +100,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--policy", default="float32", choices=["float32", "mixed_bfloat16"])
     arguments = parser.parse_args()
+    keras.config.set_dtype_policy(arguments.policy)
     model = models.build(arguments.model, input_shape=SHAPE, classes=CLASSES)
     sides = {"matrix product": matrix_product(), "training step": training_step(model)}
     times = {side: [] for side in sides}
@@ -109,7 +118,12 @@ def main():
     step = statistics.median(times["training step"])
     kinds = by_kind(model, arguments.repeats)
     report = circumstances() | {
-        "setting": {"model": arguments.model, "batch": BATCH, "shape": SHAPE, "dtype": "float32"},
+        "setting": {
+            "model": arguments.model,
+            "batch": BATCH,
+            "shape": SHAPE,
+            "dtype_policy": arguments.policy,
+        },
         "gigamacs_per_second": {s: statistics.median(rates[s]) / 1e9 for s in sides},
         "step_seconds": step,
         "share": {"median": statistics.median(shares), "min": min(shares), "max": max(shares)},
@@ -126,7 +140,8 @@ def main():
     print(f"  {'the rest':<22}{left:8.3f} s   {left / step:6.1%}   loss, optimizer, what overlaps")
     path = RESULTS / "training_step.json"
     reports = json.loads(path.read_text()) if path.exists() else {}
-    reports["oneDNN" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1" else "no oneDNN"] = report
+    one_dnn = os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    reports[arguments.policy + ("" if one_dnn else " without oneDNN")] = report
     save("training_step", reports)
 
 

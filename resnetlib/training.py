@@ -109,6 +109,9 @@ def fit(
     progress: True or False for a bar on stderr; None shows it in a terminal or a notebook. Into a
         file it writes one line an epoch. The environment variable RESNETLIB_PROGRESS=0 turns it
         off everywhere.
+    On a processor that multiplies bfloat16 numbers, such as one with AVX512_BF16, the steps are
+    shorter for a model built after keras.config.set_dtype_policy("mixed_bfloat16"); its numbers
+    are others then, so the course's notebooks leave it off.
     Set TF_ENABLE_ONEDNN_OPTS=1 in the environment before TensorFlow is imported: without it,
     TensorFlow has its faster convolutions only on newer processors (benchmarks/training_step.py).
     Errors: ValueError or TypeError for bad arguments, and for the checkpoint of another training;
@@ -227,14 +230,14 @@ def evaluate(
         raise ValueError(
             f"flips needs an output for each class; model {model.name!r} has 1; leave flips out"
         )
-    batches = _Batches(images, labels, positive("batch_size", batch_size)).feed()
+    batch_size = positive("batch_size", batch_size)
     if model.compiled and not flips:
+        batches = _Batches(images, labels, batch_size).feed()
         return _in_order(model.evaluate(batches, verbose=0, return_dict=True))
-    scores = model.predict(batches, verbose=0)
+    scores = _outputs(model, images, batch_size)
     logits = not _ends_in_probabilities(model)
     if flips:
-        mirrored = _Batches(images[:, :, ::-1], None, batch_size).feed()
-        mirrored = model.predict(mirrored, verbose=0)
+        mirrored = _outputs(model, images[:, :, ::-1], batch_size)
         both = [ops.softmax(x) if logits else x for x in (scores, mirrored)]
         scores, logits = ops.convert_to_numpy(both[0] + both[1]) / 2, False
     loss = keras.losses.sparse_categorical_crossentropy(labels, scores, from_logits=logits)
@@ -250,7 +253,13 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """
     images = _images(images, "the")
     _check(model, images, "the")
-    return model.predict(_Batches(images, None, 256).feed(), verbose=0)
+    return _outputs(model, images, 256)
+
+
+def _outputs(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
+    # A model of 16 bits may end in 16, too few for a softmax.
+    scores = model.predict(_Batches(images, None, batch_size).feed(), verbose=0)
+    return scores.astype("float32", copy=False)
 
 
 class _Batches(keras.utils.PyDataset):

@@ -341,6 +341,16 @@ def test_float64_images_are_cast_and_a_wrong_rank_is_refused():
         model(images[0, 0])
 
 
+@pytest.mark.parametrize("name", [*MINIS, "lenet5", "lenet5_1998", "vgg16", "googlenet"])
+def test_logits_are_float32_where_layers_compute_with_16_bits(name, set_dtype_policy):
+    set_dtype_policy("mixed_bfloat16")
+    model, _ = small(name)
+    assert {keras.backend.standardize_dtype(output.dtype) for output in model.outputs} == {
+        "float32"
+    }
+    assert "bfloat16" in {layer.compute_dtype for layer in model.layers if layer.count_params()}
+
+
 def test_reading_the_registry_takes_no_keras():
     code = (
         "import sys, resnetlib.models; "

@@ -381,14 +381,10 @@ def test_strided_images_and_labels_have_a_checkpoint_too(tmp_path):
     )
 
 
-def test_half_precision_starts_the_recipe_afresh_too():
+def test_half_precision_starts_the_recipe_afresh_too(set_dtype_policy):
     """Keras wraps the optimizer there."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = dropout_network()
-    finally:
-        keras.config.set_dtype_policy(policy)
+    set_dtype_policy("mixed_float16")
+    model = dropout_network()
     for _ in range(2):
         history = fit(model, images_and_labels(), **OPTIONS)
         assert history["learning_rate"][0] > 0.005

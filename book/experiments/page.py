@@ -225,33 +225,52 @@ def speed(folder: Path) -> dict[str, str]:
 
 def step() -> dict[str, str]:
     """Say where the time of a training step goes."""
-    recorded = benchmark("training_step")["oneDNN"]
-    seconds, alone = recorded["step_seconds"], recorded["layers_alone_seconds"]
+    recorded = benchmark("training_step")
+    full, half = (recorded[policy] for policy in ("float32", "mixed_bfloat16"))
     rates, hardware, versions = (
-        recorded[key] for key in ("gigamacs_per_second", "hardware", "versions")
+        full[key] for key in ("gigamacs_per_second", "hardware", "versions")
     )
-    shown = {kind: alone[kind] for kind in ("Conv2D", "BatchNormalization", "ReLU")}
-    assert 0.3 < shown["Conv2D"] / seconds < 0.7  # not "nearly all"
-    assert shown["BatchNormalization"] > 3 * shown["ReLU"]
-    rows = {f"`{kind}`": value for kind, value in shown.items()}
-    rows["the rest of the step"] = seconds - sum(shown.values())
-    assert rows["the rest of the step"] > 0
+    wide, narrow = shares_of_a_step(full), shares_of_a_step(half)
+    assert 0.3 < wide["`Conv2D`"] / full["step_seconds"] < 0.7  # not "nearly all"
+    assert wide["`BatchNormalization`"] > 3 * wide["`ReLU`"]
+    assert half["step_seconds"] < 0.8 * full["step_seconds"]
+    assert (half["hardware"], half["versions"]) == (hardware, versions)
     return {
         "step_peak": f"{rates['matrix product']:.0f}",
-        "step_batch": str(recorded["setting"]["batch"]),
-        "step_macs": f"{rates['training step'] * seconds:.1f}",
-        "step_seconds": f"{seconds:.2f}",
-        "step_share": spread([recorded["share"][end] for end in ("min", "median", "max")]),
+        "step_batch": str(full["setting"]["batch"]),
+        "step_macs": f"{rates['training step'] * full['step_seconds']:.1f}",
+        "step_seconds": f"{full['step_seconds']:.2f}",
+        "step_share": spread([full["share"][end] for end in ("min", "median", "max")]),
+        "step_half_seconds": f"{half['step_seconds']:.2f}",
+        "step_half_share": spread([half["share"][end] for end in ("min", "median", "max")]),
         "step_table": table(
-            ("layers, timed alone", "seconds", "share of the step"),
-            *((kind, f"{value:.3f}", percent(value / seconds)) for kind, value in rows.items()),
+            ("layers, timed alone", "float32, seconds", "of the step", "bfloat16", "of the step"),
+            *(
+                (
+                    kind,
+                    f"{wide[kind]:.3f}",
+                    percent(wide[kind] / full["step_seconds"]),
+                    f"{narrow[kind]:.3f}",
+                    percent(narrow[kind] / half["step_seconds"]),
+                )
+                for kind in wide
+            ),
         ),
         "step_how": how(
-            "`python benchmarks/training_step.py`",
-            f"{hardware['cores']} cores of {hardware['processor']}, float32; TensorFlow "
+            "`python benchmarks/training_step.py`, then with `--policy mixed_bfloat16`",
+            f"{hardware['cores']} cores of {hardware['processor']}; TensorFlow "
             f"{versions['tensorflow']}, Keras {versions['keras']}.",
         ),
     }
+
+
+def shares_of_a_step(measured: dict) -> dict[str, float]:
+    """Return the seconds of the three dearest kinds of layers, and of the rest of the step."""
+    alone = measured["layers_alone_seconds"]
+    shares = {f"`{kind}`": alone[kind] for kind in ("Conv2D", "BatchNormalization", "ReLU")}
+    rest = measured["step_seconds"] - sum(shares.values())
+    assert rest > 0
+    return {**shares, "the rest of the step": rest}
 
 
 def lineage(folder: Path) -> dict[str, str]:
