@@ -110,8 +110,8 @@ def fit(
         file it writes one line an epoch. The environment variable RESNETLIB_PROGRESS=0 turns it
         off everywhere.
     On a processor that multiplies bfloat16 numbers, such as one with AVX512_BF16, the steps are
-    shorter for a model built after keras.config.set_dtype_policy("mixed_bfloat16"); its numbers
-    are others then, so the course's notebooks leave it off.
+    shorter for a model built after keras.config.set_dtype_policy("mixed_bfloat16"); on others they
+    are longer, and the numbers differ, so the course's notebooks leave it off.
     Set TF_ENABLE_ONEDNN_OPTS=1 in the environment before TensorFlow is imported: without it,
     TensorFlow has its faster convolutions only on newer processors (benchmarks/training_step.py).
     Errors: ValueError or TypeError for bad arguments, and for the checkpoint of another training;

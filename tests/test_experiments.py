@@ -87,6 +87,14 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path):
     assert again["test_error_with_flips"] == whole["test_error_with_flips"]
 
 
+def test_a_run_of_16_bits_computes_with_them_and_has_a_name_of_its_own(set_dtype_policy):
+    set_dtype_policy("float32")  # undone after the test, and so what the run sets
+    run = replace(RUN, policy="mixed_bfloat16")
+    model = shared.network(run, (28, 28, 1), 10)
+    assert model.get_layer("C1").compute_dtype == "bfloat16"
+    assert run.name == "lenet_mini-100images-mixed_bfloat16-fit-seed0"
+
+
 def test_results_of_two_folders_come_together(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(experiments, "ROOT", tmp_path)
     (tmp_path / "book").mkdir()

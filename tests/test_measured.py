@@ -75,6 +75,7 @@ SPOILT = {
     "ablations": ("ablations", last_error(0.2, option="B")),
     "cifar": ("cifar_by_fit", last_error(0.2, network="resnet20", last_gamma=None)),
     "cifar shifted": ("cifar_by_fit", last_error(0.2, network="resnet20", border=4)),
+    "cifar longer": ("cifar_in_bfloat16", last_error(0.1, network="resnet20")),
     "training_size": ("training_size", last_error(0.01, images=300)),
 }
 

@@ -44,6 +44,7 @@ SCHEMA = {
                     "last_gamma": {"enum": [None, "zeros", "ones"]},
                     "images": {"type": "integer", "minimum": 0},
                     "border": {"type": "integer", "minimum": 0},
+                    "policy": {"enum": ["float32", "mixed_bfloat16"]},
                     "probe": {"type": "array", "items": {"type": "integer"}},
                     "parameters": {"type": "integer"},
                     "history": {
@@ -109,7 +110,7 @@ def test_weights_keep_what_their_card_says(name):
 
 def test_the_cards_are_those_of_the_recorded_runs():
     runs, protocols = {}, {plan.protocol for plan in PLANS.values()}
-    what = "network", "dataset", "recipe", "border", "last_gamma"
+    what = "network", "dataset", "recipe", "border", "policy", "last_gamma"
     for path in RESULTS:
         for run in json.loads(path.read_text())["runs"]:
             if not run["images"] and not run["option"]:  # as the registry builds it, on all images

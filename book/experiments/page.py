@@ -480,6 +480,9 @@ def all_alive(run: dict) -> bool:
 def cifar(folder: Path) -> dict[str, str]:
     """Say how right ResNet-20 becomes on photos, by the course's recipe and by SGD."""
     recorded, sgd = results("cifar_by_fit"), results("cifar_resnets")["runs"]
+    longer = results("cifar_in_bfloat16")
+    (more,) = select(longer["runs"], network="resnet20")
+    (preact,) = select(longer["runs"], network="preact_resnet20")
     (one,) = select(recorded["runs"], network="resnet20", last_gamma=None, border=2)
     (shifted,) = select(recorded["runs"], network="resnet20", border=4)
     (zero,) = select(recorded["runs"], network="resnet20", last_gamma="zeros")
@@ -492,16 +495,22 @@ def cifar(folder: Path) -> dict[str, str]:
         ("ResNet-20, trained", "epochs", "test accuracy"),
         ("in the paper, by SGD", PAPER_EPOCHS, paper),
     ]
-    for run, label, style in ((one, "γ starts at 1", "-"), (zero, "γ starts at 0", "--")):
+    for run, label, style in (
+        (more, f"γ starts at 1, {more['epochs']} epochs", "-."),
+        (one, f"γ starts at 1, {one['epochs']} epochs", "-"),
+        (zero, f"γ starts at 0, {one['epochs']} epochs", "--"),
+    ):
         errors = run["history"]["test_error"]
         ax.plot(
             range(1, len(errors) + 1), [100 * (1 - error) for error in errors], style, label=label
         )
     for trained, runs in (
         ("by `training.fit`", [one]),
-        ("the same, shifts of up to 4", [shifted]),
         ("the same, γ starts at 0", [zero]),
         ("the same, γ starts at 0, with SE", [squeezed]),
+        ("γ starts at 1, shifts of up to 4", [shifted]),
+        ("the same, longer, in bfloat16", [more]),
+        ("the same, with pre-activation", [preact]),
         ("by SGD on a GPU, γ starts at 0", sgd),
     ):
         rows.append((trained, runs[0]["epochs"], spread(last(runs))))
@@ -523,9 +532,18 @@ def cifar(folder: Path) -> dict[str, str]:
     assert train_shifted < train - 0.005  # "rose"
     seeds = last(sgd)
     assert abs(reached_shifted - reached) < max(seeds) - min(seeds)
-    alt = f"""Test accuracy of ResNet-20 by epoch. With a gamma that starts at 1 it ends with
-        {percent(reached)}, with one that starts at 0 with {percent(dead)}; the paper reports
-        {paper}."""
+    reached_more, reached_preact = (last([run])[0] for run in (more, preact))
+    assert PAPER_RESNET20 / 100 <= reached_more < PAPER_RESNET20 / 100 + 0.005  # "as many"
+    assert round(PAPER_EPOCHS / more["epochs"]) == 4  # "a quarter"
+    assert {(run["epochs"], run["border"], run["policy"]) for run in (more, preact)} == {
+        (more["epochs"], 4, "mixed_bfloat16")
+    }
+    assert {run["hardware"][:10] for run in (more, preact)} == {"1 core of "}  # "a core each"
+    assert 0.7 < (reached_more - reached_preact) / (max(seeds) - min(seeds)) < 1.3  # "about"
+    alt = f"""Test accuracy of ResNet-20 by epoch. With a gamma that starts at 1 it is
+        {percent(reached)} after {one["epochs"]} epochs, with one that starts at 0
+        {percent(dead)}. After {more["epochs"]} epochs it is {percent(reached_more)}; the paper
+        reports {paper}."""
     return {
         "cifar_picture": picture(drawing, "cifar", folder, alt),
         "cifar_table": table(*rows),
@@ -538,10 +556,15 @@ def cifar(folder: Path) -> dict[str, str]:
         "cifar_train_shifted": percent(1 - train_shifted),
         "cifar_error": percent(1 - reached),
         "cifar_moved": f"{100 * abs(reached_shifted - reached):.1f}",
+        "cifar_more": percent(reached_more),
+        "cifar_more_epochs": str(more["epochs"]),
+        "cifar_more_hours": f"{more['seconds'] / 3600:.1f}",
+        "cifar_more_flips": percent(1 - more["test_error_with_flips"]),
+        "cifar_preact": percent(reached_preact),
         "cifar_epochs": str(one["epochs"]),
         "cifar_hours": f"{one['seconds'] / 3600:.1f}",
         "cifar_flips": percent(1 - one["test_error_with_flips"]),
-        "cifar_how": how_recorded(recorded, results("cifar_resnets")),
+        "cifar_how": how_recorded(recorded, longer, results("cifar_resnets")),
     }
 
 

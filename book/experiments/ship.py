@@ -15,7 +15,8 @@ from book.experiments.plans import PLANS
 
 # Of each experiment the runs that are shipped, as a regular expression for their names.
 SHIPPED = {
-    "cifar_by_fit": "resnet20-border2-fit-seed0|se_resnet20-zeros-border2-fit-seed0",
+    "cifar_in_bfloat16": "resnet20-.*-seed0",
+    "cifar_by_fit": "se_resnet20-zeros-border2-fit-seed0",
     "lineage": ".*-seed0",
 }
 FOLDER = ROOT / "resnetlib" / "_data" / "weights"
@@ -45,6 +46,7 @@ def main() -> None:
                 "dataset": run.dataset,
                 "recipe": run.recipe,
                 "border": run.border,
+                "policy": run.policy,
                 "last_gamma": run.last_gamma,
                 "protocol": PLANS[experiment].protocol,
                 "epochs": run.epochs,
