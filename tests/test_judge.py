@@ -3,13 +3,14 @@
 import subprocess
 import sys
 
+import nbformat
 import numpy as np
 import pytest
 from toy import code, error, notebook, picture, project, ran, text
 
 from book.press import chapters
 from book.press.accept import accept, judge
-from book.press.judge import pictures
+from book.press.judge import joined, pictures
 
 
 def verdict(folder, reference, run):
@@ -202,3 +203,9 @@ def test_accept_writes_prints_in_one_piece(tmp_path):
     assert accept(tmp_path, [chapter]) == 0
     (shown,) = chapters.code_cells(chapters.read(chapter.source))
     assert [output.text for output in shown.outputs] == ["26\n28\n"]
+
+
+def test_what_was_printed_in_pieces_is_joined_once_however_often_it_is_asked_for():
+    pieces = [nbformat.v4.new_output("stream", text=text) for text in ("one ", "line\n")]
+    for _ in range(2):
+        assert [output.text for output in joined(pieces)] == ["one line\n"]

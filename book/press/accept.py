@@ -18,11 +18,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from nbval.plugin import coalesce_streams
 from PIL import Image
 
 from book.press import chapters
 from book.press.chapters import Chapter
+from book.press.judge import joined
 
 STYLE = (
     "body{font:16px/1.5 system-ui;margin:2rem auto;max-width:80rem;padding:0 1rem}"
@@ -91,7 +91,7 @@ def clean(outputs: list[NotebookNode], count: int) -> list[NotebookNode]:
     A busy machine sends a cell's prints in several pieces, an idle one in fewer.
     """
     kept = []
-    for output in coalesce_streams(outputs):
+    for output in joined(outputs):
         output = nbformat.from_dict(output)
         if output.output_type == "execute_result":
             output.execution_count = count

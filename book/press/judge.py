@@ -19,6 +19,7 @@ Tags of a cell:
 """
 
 import base64
+import copy
 import io
 import re
 from pathlib import Path
@@ -121,8 +122,7 @@ class JudgedCell(IPyNbCell):
 
     def compare(self, tags: list[str]) -> None:
         """Compare text with nbval's comparator, then pictures with ours."""
-        reference = coalesce_streams(self.cell.outputs)
-        fresh = coalesce_streams(self.fresh.outputs)
+        reference, fresh = joined(self.cell.outputs), joined(self.fresh.outputs)
         tolerance = next((tag for tag in tags if re.fullmatch(r"tolerance-[\d.]+", tag)), None)
         if tolerance:
             fresh = snap_outputs(fresh, reference, float(tolerance.removeprefix("tolerance-")))
@@ -139,6 +139,14 @@ class JudgedCell(IPyNbCell):
                     f"Picture {number} differs: root mean square {difference:.1f} of 255, "
                     f"allowed {limit:g}. See both: make accept writes _build/accept.html"
                 )
+
+
+def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """The outputs, what was printed in several pieces in one.
+
+    nbval adds the later pieces to the first one itself, and a second call would add them again.
+    """
+    return coalesce_streams(copy.deepcopy(outputs))
 
 
 def snap_outputs(
