@@ -495,12 +495,11 @@ def classifier(x: keras.KerasTensor, classes: int, dropout: float = 0) -> keras.
     """Return logits (N, classes): global average pooling, then one dense layer, called "fc".
 
     dropout: the share of the means that training drops between the two.
-    The logits are float32 under any dtype policy: with 16 bits, classes would tie.
     """
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     if dropout:
         x = layers.Dropout(dropout, name="dropout")(x)
-    return layers.Dense(classes, dtype="float32", name="fc")(x)
+    return logits(x, classes, name="fc")
 
 
 def dense_classifier(
@@ -515,4 +514,12 @@ def dense_classifier(
     for number, width in enumerate(units, first):
         x = layers.Dense(width, "relu", kernel_initializer=HE, name=f"fc{number}")(x)
         x = layers.Dropout(0.5, name=f"drop{number}")(x)
-    return layers.Dense(classes, dtype="float32", name=f"fc{first + len(units)}")(x)
+    return logits(x, classes, name=f"fc{first + len(units)}")
+
+
+def logits(x: keras.KerasTensor, classes: int, *, name: str) -> keras.KerasTensor:
+    """Return the logits (N, classes) of a dense layer called `name`.
+
+    They are float32 under any dtype policy: with 16 bits, classes would tie.
+    """
+    return layers.Dense(classes, dtype="float32", name=name)(x)

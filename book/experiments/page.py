@@ -230,7 +230,7 @@ def step() -> dict[str, str]:
     rates, hardware, versions = (
         full[key] for key in ("gigamacs_per_second", "hardware", "versions")
     )
-    wide, narrow = shares_of_a_step(full), shares_of_a_step(half)
+    wide, narrow = seconds_of_a_step(full), seconds_of_a_step(half)
     assert 0.3 < wide["`Conv2D`"] / full["step_seconds"] < 0.7  # not "nearly all"
     assert wide["`BatchNormalization`"] > 3 * wide["`ReLU`"]
     assert half["step_seconds"] < 0.8 * full["step_seconds"]
@@ -264,13 +264,13 @@ def step() -> dict[str, str]:
     }
 
 
-def shares_of_a_step(measured: dict) -> dict[str, float]:
+def seconds_of_a_step(measured: dict) -> dict[str, float]:
     """Return the seconds of the three dearest kinds of layers, and of the rest of the step."""
     alone = measured["layers_alone_seconds"]
-    shares = {f"`{kind}`": alone[kind] for kind in ("Conv2D", "BatchNormalization", "ReLU")}
-    rest = measured["step_seconds"] - sum(shares.values())
+    seconds = {f"`{kind}`": alone[kind] for kind in ("Conv2D", "BatchNormalization", "ReLU")}
+    rest = measured["step_seconds"] - sum(seconds.values())
     assert rest > 0
-    return {**shares, "the rest of the step": rest}
+    return {**seconds, "the rest of the step": rest}
 
 
 def lineage(folder: Path) -> dict[str, str]:

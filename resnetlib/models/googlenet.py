@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from resnetlib.blocks import HE, LocalResponseNormalization, classifier, conv_relu, inception
+from resnetlib.blocks import (
+    HE,
+    LocalResponseNormalization,
+    classifier,
+    conv_relu,
+    inception,
+    logits,
+)
 
 # Szegedy et al. 2014, table 1. Columns: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool projection.
 TABLE_1 = {
@@ -63,7 +70,7 @@ def auxiliary_head(x: keras.KerasTensor, classes: int, *, name: str) -> keras.Ke
     x = layers.Flatten(name=f"{name}_flatten")(x)
     x = layers.Dense(1024, "relu", kernel_initializer=HE, name=f"{name}_fc")(x)
     x = layers.Dropout(0.7, name=f"{name}_dropout")(x)
-    return layers.Dense(classes, dtype="float32", name=name)(x)
+    return logits(x, classes, name=name)
 
 
 @dataclass(frozen=True)
@@ -102,5 +109,5 @@ def network(name: str, plan: Plan, input_shape: tuple[int, int, int], classes: i
         x = plan.module(x, widths, name=f"inception_{module}")
         if module in plan.auxiliary:
             heads.append(auxiliary_head(x, classes, name=plan.auxiliary[module]))
-    logits = classifier(x, classes, dropout=0.4)
-    return keras.Model(inputs, [logits, *heads] if heads else logits, name=name)
+    main = classifier(x, classes, dropout=0.4)
+    return keras.Model(inputs, [main, *heads] if heads else main, name=name)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from resnetlib.blocks import RBF, PartialConv2D, TrainableSubsampling, scaled_tanh
+from resnetlib.blocks import RBF, PartialConv2D, TrainableSubsampling, logits, scaled_tanh
 
 # Standard deviation 1 / sqrt(fan-in), for a tanh (LeCun et al. 1998, "Efficient backprop").
 LECUN = "lecun_normal"
@@ -78,7 +78,7 @@ def lenet5(x: keras.KerasTensor, classes: int, padding: str = "valid") -> keras.
     x = layers.Conv2D(120, 5, activation="tanh", name="C5")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(84, "tanh", name="F6")(x)
-    return layers.Dense(classes, dtype="float32", name="output")(x)
+    return logits(x, classes, name="output")
 
 
 def lenet_mini(x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
