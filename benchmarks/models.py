@@ -32,7 +32,7 @@ import keras
 import numpy as np
 from report import circumstances, recorded, save
 
-from resnetlib import models, training
+from resnetlib import models, provenance
 
 THEIRS = {
     "vgg16": keras.applications.VGG16,
@@ -57,7 +57,7 @@ def peak_megabytes(side, name):
 
 def build_and_weigh(side, name):
     build(side, name)
-    return training.peak_megabytes()
+    return provenance.peak_megabytes()
 
 
 def build_seconds(name, repeats):

@@ -10,10 +10,10 @@ def circumstances() -> dict:
     """The processor, the cores that this process may use, and the versions."""
     # Here, not above: benchmarks set TensorFlow's variables before it is imported, and line.py
     # measures other processes, which must not inherit any.
-    from resnetlib import training
+    from resnetlib import provenance
 
-    hardware = {"processor": training.processor(), "cores": training.cores()}
-    return {"hardware": hardware, "versions": training.versions()}
+    hardware = {"processor": provenance.processor(), "cores": provenance.cores()}
+    return {"hardware": hardware, "versions": provenance.versions()}
 
 
 def save(name: str, report: dict) -> None:

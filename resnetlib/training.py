@@ -9,7 +9,7 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import keras
 import numpy as np
 from keras import ops
 
-import resnetlib
 from resnetlib import recipe
+from resnetlib.provenance import cores, versions
 from resnetlib.recipe import LABEL_SMOOTHING, PEAK, WEIGHT_DECAY, positive
 from resnetlib.tables import html_table, text_table
 
@@ -625,44 +625,3 @@ def _check(
             f"model {model.name!r} tells {classes} classes apart, so {role} labels are 0 to "
             f"{classes - 1}; received {labels.min()} to {labels.max()}"
         )
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count()
-
-
-def processor() -> str:
-    """Return the processor's name, or its kind where the system does not tell its name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def peak_megabytes() -> float | None:
-    """Return the most memory that this process has taken so far, in units of 10⁶ bytes.
-
-    Result: None on a system that does not tell it, such as Windows.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux, a child process starts getrusage's peak with its parent's
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) * 1024 / 1e6
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS: bytes
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, resnetlib, Keras, its backend and NumPy."""
-    backend = keras.backend.backend()
-    modules: Sequence[str] = (backend, "keras", "numpy")
-    return {
-        "python": platform.python_version(),
-        "resnetlib": resnetlib.__version__,
-        **{name: sys.modules[name].__version__ for name in modules},
-    }

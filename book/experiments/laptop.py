@@ -10,7 +10,7 @@ import numpy as np
 
 from book.experiments import shared
 from book.experiments.plans import Run
-from resnetlib import training
+from resnetlib import provenance, training
 from resnetlib.recipe import flip_and_shift
 
 
@@ -53,7 +53,7 @@ def train(run: Run, folder: Path) -> dict:
         "seconds": history.provenance["seconds"],
         **circumstances,
     }
-    if peak := training.peak_megabytes():
+    if peak := provenance.peak_megabytes():
         facts["peak_megabytes"] = round(peak)
     record = shared.keep(run, folder, model.variables, [v.numpy() for v in model.variables], facts)
     part.unlink()

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from book.experiments.plans import Run
-from resnetlib import data, models, training
+from resnetlib import data, models, provenance
 from resnetlib.models import resnet
 
 # The counts of training and test images; the sample is what the package carries.
@@ -105,7 +105,7 @@ def circumstances() -> dict:
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
         ).stdout.strip()
     )
-    return {"hardware": _hardware(), "versions": training.versions(), "commit": commit}
+    return {"hardware": _hardware(), "versions": provenance.versions(), "commit": commit}
 
 
 def _hardware() -> str:
@@ -115,5 +115,5 @@ def _hardware() -> str:
         device = jax.devices()[0]
         if device.platform != "cpu":
             return device.device_kind
-    cores = training.cores()
-    return f"{cores} {'core' if cores == 1 else 'cores'} of {training.processor()}"
+    cores = provenance.cores()
+    return f"{cores} {'core' if cores == 1 else 'cores'} of {provenance.processor()}"
