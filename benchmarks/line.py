@@ -25,6 +25,8 @@ from pathlib import Path
 import nbformat
 from report import circumstances, save
 
+from book.press.compile import pages_of_contents
+
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTER = "03_pooling"
 TRAINS = re.compile(r"\btraining\.fit\(|\btrain_and_test\(")
@@ -83,7 +85,7 @@ def main(runs: int) -> None:
             seconds, said = run(root, "preview")
             times["preview"].append(seconds)
         compiling = int(re.search(r"pages (\d+) s", said)[1])
-        pages = len(list((root / "_build" / "html").rglob("*.html")))
+        pages = len(pages_of_contents(root))
     report = circumstances() | {
         "seconds": {name: {"median": statistics.median(v), "runs": v} for name, v in times.items()},
         "chapters": chapters,

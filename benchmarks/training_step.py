@@ -6,13 +6,12 @@ times three (forward, and the gradients of input and weights). Both take turns i
 each kind of layer is timed alone, forward and backward, to show where the rest of the step goes.
 
     --repeats N     turns, after two to warm up (default 10)
-    --model NAME    of the registry (default resnet20)
     --policy NAME   Keras' dtype policy: float32, or mixed_bfloat16 for a processor that multiplies
                     numbers of 16 bits; the machine's rate is that of float32 in both
 
-Prints a table and writes results/training_step.json beside this file: under "float32" or
-"mixed_bfloat16", with TF_ENABLE_ONEDNN_OPTS=0 under "float32 without oneDNN", so that they can be
-compared. About a minute.
+Prints a table and writes it into results/training_step.json beside this file, in the place of an
+earlier run on such a processor, with the same policy and with or without oneDNN
+(TF_ENABLE_ONEDNN_OPTS=0). About a minute.
 """
 
 import argparse
@@ -34,7 +33,7 @@ from report import RESULTS, circumstances, save
 from resnetlib import models, training
 from resnetlib.ledger import ledger
 
-BATCH, SHAPE, CLASSES, SIDE = 128, (32, 32, 3), 10, 2048
+MODEL, BATCH, SHAPE, CLASSES, SIDE = "resnet20", 128, (32, 32, 3), 10, 2048
 
 
 def seconds(function):
@@ -99,11 +98,10 @@ def by_kind(model, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--model", default="resnet20")
     parser.add_argument("--policy", default="float32", choices=["float32", "mixed_bfloat16"])
     arguments = parser.parse_args()
     keras.config.set_dtype_policy(arguments.policy)
-    model = models.build(arguments.model, input_shape=SHAPE, classes=CLASSES)
+    model = models.build(MODEL, input_shape=SHAPE, classes=CLASSES)
     sides = {"matrix product": matrix_product(), "training step": training_step(model)}
     times = {side: [] for side in sides}
     for turn in range(arguments.repeats + 2):
@@ -119,10 +117,11 @@ def main():
     kinds = by_kind(model, arguments.repeats)
     report = circumstances() | {
         "setting": {
-            "model": arguments.model,
+            "model": MODEL,
             "batch": BATCH,
-            "shape": SHAPE,
+            "shape": [*SHAPE],
             "dtype_policy": arguments.policy,
+            "one_dnn": os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1",
         },
         "gigamacs_per_second": {s: statistics.median(rates[s]) / 1e9 for s in sides},
         "step_seconds": step,
@@ -139,10 +138,9 @@ def main():
     left = step - sum(kinds.values())
     print(f"  {'the rest':<22}{left:8.3f} s   {left / step:6.1%}   loss, optimizer, what overlaps")
     path = RESULTS / "training_step.json"
-    reports = json.loads(path.read_text()) if path.exists() else {}
-    one_dnn = os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
-    reports[arguments.policy + ("" if one_dnn else " without oneDNN")] = report
-    save("training_step", reports)
+    runs = json.loads(path.read_text())["runs"] if path.exists() else []
+    kept = [run for run in runs if any(run[k] != report[k] for k in ("hardware", "setting"))]
+    save("training_step", {"runs": [*kept, report]})
 
 
 if __name__ == "__main__":

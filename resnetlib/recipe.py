@@ -190,6 +190,7 @@ def compile_with_recipe(
     )
     # Biases, and the scales and shifts of norms, have one axis.
     optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if v.ndim < 2])
+    # XLA stays as Keras has it: for a GPU, and not for a CPU, where it makes the steps longer.
     model.compile(
         optimizer=optimizer,
         loss=SmoothedCrossentropy(label_smoothing),

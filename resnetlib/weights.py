@@ -48,7 +48,7 @@ def trained() -> dict[str, dict]:
 def load_trained(model: keras.Model, dataset: str) -> None:
     """Set the weights of a model of `models.build` to the shipped ones for a data set.
 
-    The files hold float16: the accuracy on the cards is that of float32.
+    The files hold float16: the accuracy on the cards is from before that rounding.
     Errors: ValueError that names what is shipped, a file with a wrong checksum, or, as for
     `from_keras_applications`, what does not fit.
     """

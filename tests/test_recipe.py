@@ -192,6 +192,15 @@ def test_only_kernels_decay():
     assert sorted(excluded) == ["beta", "bias", "bias", "gamma"]
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX always uses XLA")
+def test_xla_compiles_for_a_gpu_only():
+    import tensorflow
+
+    model = network()
+    fit(model, images_and_labels(), epochs=1)
+    assert model.jit_compile == bool(tensorflow.config.list_physical_devices("GPU"))
+
+
 def test_training_ends_with_the_average_and_validates_it():
     weights = []
 

@@ -115,5 +115,10 @@ def _hardware() -> str:
         device = jax.devices()[0]
         if device.platform != "cpu":
             return device.device_kind
+    else:
+        import tensorflow as tf
+
+        for device in tf.config.list_physical_devices("GPU"):
+            return tf.config.experimental.get_device_details(device)["device_name"]
     cores = provenance.cores()
     return f"{cores} {'core' if cores == 1 else 'cores'} of {provenance.processor()}"

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from book.experiments.__main__ import ROOT, recorded
 from book.experiments.plans import PLANS
+from book.experiments.shared import SIZES
 
 # Of each experiment the runs that are shipped, as a regular expression for their names.
 SHIPPED = {
@@ -50,10 +51,10 @@ def main() -> None:
                 "last_gamma": run.last_gamma,
                 "protocol": PLANS[experiment].protocol,
                 "epochs": run.epochs,
-                "seed": 0,
+                "seed": run.seed,
                 "test_accuracy": accuracies[0],
                 "test_accuracy_of_other_seeds": accuracies[1:],
-                "test_images": 10_000,
+                "test_images": SIZES[run.dataset][1],
                 "hardware": record["hardware"],
                 "commit": record["commit"],
                 "sha256": hashlib.sha256((FOLDER / f"{name}.npz").read_bytes()).hexdigest(),
