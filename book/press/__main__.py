@@ -83,8 +83,10 @@ def install(python: str, fingerprint: str) -> None:
     print("Setting up .venv from requirements.lock (once for each lock; some minutes)", flush=True)
     # Compiling every module takes longer than compiling, on import, the few that are used.
     pip = [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
-    # Wheels only: no compiler is needed, and no code of a package runs while it is installed.
-    show_progress([*pip, "--only-binary", ":all:", "--require-hashes", "-r", LOCK], total)
+    # Wheels only: no compiler is needed, and no code of a package runs while it is installed. The
+    # lock is complete; pip's own resolver would look at newer versions of what others ask for.
+    wheels = ["--only-binary", ":all:", "--require-hashes", "--no-deps"]
+    show_progress([*pip, *wheels, "-r", LOCK], total)
     show_progress([*pip, "--quiet", "--no-deps", "--no-build-isolation", "-e", ROOT], total)
     with open(STAMP, "w") as file:
         file.write(fingerprint)

@@ -1,8 +1,10 @@
 """The book's Sphinx extension: mathematics without a script, a check of alt texts, tooltips."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
+import pybtex.plugin
 from docutils import nodes
 from sphinx.application import Sphinx
 
@@ -28,6 +30,8 @@ def _page_context(
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register everything that the book's pages need beyond the theme."""
+    # For each citation pybtex would search the metadata of all packages: a tenth of the build.
+    pybtex.plugin.entry_points = functools.cache(pybtex.plugin.entry_points)
     app.add_config_value("course_edit_branch", "", "html", str)
     app.add_html_math_renderer("mathml", (mathml.visit_inline, None), (mathml.visit_block, None))
     app.add_css_file("course.css", priority=900)
