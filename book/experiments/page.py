@@ -213,7 +213,9 @@ def speed(folder: Path) -> dict[str, str]:
     assert 14 < clothes["multiply_accumulates"] / macs["0.93"] < 16  # "a fifteenth"
     (most, other) = hardware["0.93"], hardware["0.94"]
     assert {hardware["0.907"], hardware["0.92"]} == {most} != {other}  # "the last row"
-    lengths = [recorded["parts"][target]["epochs"] for target in sorted(ours)]
+    parts = [recorded["parts"][target] for target in sorted(ours)]
+    assert [part["border"] for part in parts] == [0, 0, 1, 1]  # "the two longer"
+    lengths = [part["epochs"] for part in parts]
     return {
         "clothes_parameters": f"{clothes['parameters'] / 1e6:.1f}",
         "clothes_macs": f"{clothes['multiply_accumulates'] / 1e6:.1f}",
