@@ -1,11 +1,15 @@
 """The page of the recorded results is what the results give now, and its claims can fail."""
 
+import math
+
 import matplotlib.image
 import pytest
 
 from book.experiments import page
 from book.press.chapters import ROOT
 from book.press.judge import picture_difference
+from resnetlib import models
+from resnetlib.ledger import ledger
 
 STALE = "is not what the results give: python -m book.experiments.page"
 
@@ -108,6 +112,16 @@ def test_a_claim_that_is_false_stops_the_page(section, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "read", spoilt)
     with pytest.raises(AssertionError):
         page.step() if section.startswith("step") else getattr(page, section.split()[0])(tmp_path)
+
+
+def test_convolutions_do_nearly_all_of_the_arithmetic():
+    rows = ledger(models.build("resnet20", input_shape=(32, 32, 3), classes=10)).rows
+    convolved = sum(row.macs for row in rows if row.kind == "Conv2D")
+    normalized = sum(
+        math.prod(row.output_shape) for row in rows if row.kind == "BatchNormalization"
+    )
+    # A batch normalization takes about ten operations for each of its numbers.
+    assert convolved > 100 * normalized
 
 
 def test_a_run_that_is_missing_is_named():
