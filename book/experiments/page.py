@@ -191,7 +191,7 @@ def speed(folder: Path) -> dict[str, str]:
         size = "larger" if target == "0.94" else "smaller"
         label = f"our {size}, {recorded['parts'][target]['epochs']} epochs"
         ax.plot(ratios, [100 * value for value in reached], marker, label=label)
-        seconds = f"{median(runs, 'seconds'):.0f}"
+        seconds = f"{median(runs, 'seconds'):,.0f}"
         least_and_most = f"{times[target]:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         rows.append((percent(float(target)), spread(reached), seconds, tight(least_and_most)))
     ax.set(xscale="log", xticks=[0.25, 0.5, 1, 2, 4, 8])
@@ -222,7 +222,7 @@ def speed(folder: Path) -> dict[str, str]:
         "clothes_epochs": str(len(theirs)),
         "speed_macs": f"{macs['0.93'] / 1e6:.1f}",
         "speed_larger_macs": f"{macs['0.94'] / 1e6:.1f}",
-        "speed_epochs": "{}, {} and {}".format(*lengths[:-1]),
+        "speed_epochs": "{}, {} or {}".format(*lengths[:-1]),
         "speed_larger_epochs": str(lengths[-1]),
         "speed_theirs": most_of_theirs,
         "speed_ours": percent(quickest),
