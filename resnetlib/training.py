@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import random
 import sys
 import time
 import zipfile
@@ -185,8 +186,14 @@ def fit(
         callbacks.append(_Bar(epochs, len(batches)))
 
     def begin(epoch: int, logs: dict) -> None:
-        # For code that draws from the global generators, as PyTorch's dropout does.
-        keras.utils.set_random_seed(seed + epoch)
+        # For code that draws from the global generators, as PyTorch's dropout does. TensorFlow's
+        # stays: at a new seed it would prepare its graphs again, for seconds in each epoch, and
+        # Keras' layers do not draw from it.
+        if keras.backend.backend() == "tensorflow":
+            random.seed(seed + epoch)
+            np.random.seed(seed + epoch)
+        else:
+            keras.utils.set_random_seed(seed + epoch)
         batches.shuffle(seed, epoch)
 
     spent, start = sum(epoch["seconds"] for epoch in record.epochs), time.perf_counter()

@@ -135,6 +135,14 @@ def test_learning_rate_follows_the_cycle():
     assert (rates[1], rates[-1]) == (pytest.approx(0.0075), pytest.approx(0, abs=1e-8))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow's own seed")
+def test_tensorflow_keeps_its_prepared_graphs_between_epochs(monkeypatch):
+    model, seeds = network(), []
+    monkeypatch.setattr("tensorflow.random.set_seed", seeds.append)
+    fit(model, stripes(), epochs=3)
+    assert len(seeds) == 1  # each would throw the graphs away
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow's own dataset")
 def test_tensorflow_reads_the_batches_without_its_autotuner(monkeypatch):
     # Its thread may sleep on after an epoch's last batch, for as long as the epoch took.
