@@ -22,9 +22,14 @@ def save(name: str, report: dict) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
+def load(name: str) -> dict:
+    """Return results/NAME.json, or {} before the first run."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def recorded(name: str, report: dict, *keys: str) -> dict:
     """Return results/NAME.json, or {} if it ran elsewhere, or differs in one of these keys."""
-    path = RESULTS / f"{name}.json"
-    earlier = json.loads(path.read_text()) if path.exists() else {}
+    earlier = load(name)
     same = all(earlier.get(key) == report[key] for key in ("hardware", "versions", *keys))
     return earlier if same else {}

@@ -37,7 +37,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import numpy as np
 from keras import layers
-from report import RESULTS, circumstances, save
+from report import RESULTS, circumstances, load, save
 
 from resnetlib import data, training
 from resnetlib.blocks import conv_bn_relu
@@ -210,12 +210,11 @@ def train_chapter4(seed, train, test, most_epochs, done, keep):
 
 def standing(parts):
     """Return the recorded runs that have these settings, and today's versions."""
-    path = RESULTS / "time_to_accuracy.json"
-    earlier = json.loads(path.read_text()) if path.exists() else {"parts": {}, "runs": {}}
+    earlier = load("time_to_accuracy")
     versions = circumstances()["versions"]
     return {
         name: runs
-        for name, runs in earlier["runs"].items()
+        for name, runs in earlier.get("runs", {}).items()
         if earlier["parts"].get(name) == parts.get(name)  # chapter 4's has no settings
         and all(run["versions"] == versions for run in ([runs] if name == "chapter4" else runs))
     }

@@ -28,7 +28,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import numpy as np
 import tensorflow as tf
-from report import RESULTS, circumstances, save
+from report import circumstances, load, save
 
 from resnetlib import models, training
 from resnetlib.ledger import ledger
@@ -137,8 +137,7 @@ def main():
         print(f"  {kind:<22}{value:8.3f} s   {value / step:6.1%}")
     left = step - sum(kinds.values())
     print(f"  {'the rest':<22}{left:8.3f} s   {left / step:6.1%}   loss, optimizer, what overlaps")
-    path = RESULTS / "training_step.json"
-    runs = json.loads(path.read_text())["runs"] if path.exists() else []
+    runs = load("training_step").get("runs", [])
     kept = [run for run in runs if any(run[k] != report[k] for k in ("hardware", "setting"))]
     save("training_step", {"runs": [*kept, report]})
 

@@ -211,7 +211,7 @@ def speed(folder: Path) -> dict[str, str]:
         {times["0.94"]:.1f} times."""
     assert macs["0.907"] == macs["0.92"] == macs["0.93"]
     assert 14 < clothes["multiply_accumulates"] / macs["0.93"] < 16  # "a fifteenth"
-    (most, other) = hardware["0.93"], hardware["0.94"]
+    most, other = hardware["0.93"], hardware["0.94"]
     assert {hardware["0.907"], hardware["0.92"]} == {most} != {other}  # "the last row"
     parts = [recorded["parts"][target] for target in sorted(ours)]
     assert [part["border"] for part in parts] == [0, 0, 1, 1]  # "the two longer"
